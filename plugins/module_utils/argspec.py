@@ -1,0 +1,144 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options that several modules share; their documentation is plugins/doc_fragments/network.py."""
+
+from __future__ import annotations
+
+
+def network_options():
+    """Return the argument spec of one item of C(networks), the data model's kvm_networks."""
+    return {
+        "name": {"type": "str", "required": True},
+        "model": {"type": "str", "choices": ["isolated", "routed", "nat", "bridged"]},
+        "state": {"type": "str", "choices": ["present", "absent", "active", "inactive"], "default": "active"},
+        "autostart": {"type": "bool", "default": True},
+        "persistent": {"type": "bool", "default": True},
+        "hosts": {"type": "list", "elements": "str"},
+        "bridge": {"type": "str"},
+        "bridge_owner": {"type": "str", "choices": ["libvirt", "host"]},
+        "firewall": {"type": "str", "choices": ["nftables", "libvirt"], "default": "nftables"},
+        "attach": {"type": "str", "choices": ["bridge", "macvtap"], "default": "bridge"},
+        "uplink": {"type": "str"},
+        "carrier_tap": {"type": "str"},
+        "mtu": {"type": "int"},
+        "stp": {"type": "bool", "default": False},
+        "addresses": {"type": "list", "elements": "str"},
+        "subnets": {"type": "list", "elements": "str"},
+        "dhcp": {
+            "type": "dict",
+            "options": {
+                "ranges": {
+                    "type": "list",
+                    "elements": "dict",
+                    "options": {
+                        "start": {"type": "str", "required": True},
+                        "end": {"type": "str", "required": True},
+                    },
+                },
+                "reservations": {
+                    "type": "list",
+                    "elements": "dict",
+                    "options": {
+                        "name": {"type": "str"},
+                        "mac": {"type": "str"},
+                        "address": {"type": "str", "required": True},
+                    },
+                },
+                "lease_time": {"type": "str"},
+            },
+        },
+        "dns": {
+            "type": "dict",
+            "options": {
+                "enabled": {"type": "bool", "default": True},
+                "domain": {"type": "str"},
+                "local_only": {"type": "bool", "default": False},
+                "forwarders": {"type": "list", "elements": "str"},
+                "hosts": {
+                    "type": "list",
+                    "elements": "dict",
+                    "options": {
+                        "address": {"type": "str", "required": True},
+                        "names": {"type": "list", "elements": "str", "required": True},
+                    },
+                },
+            },
+        },
+        "masquerade": {"type": "bool"},
+        "routes": {
+            "type": "list",
+            "elements": "dict",
+            "options": {"to": {"type": "str", "required": True}, "via": {"type": "str", "required": True}},
+        },
+        "return_routes": {
+            "type": "dict",
+            "options": {
+                "mode": {"type": "str", "choices": ["none", "static", "bgp"], "default": "none"},
+                "peers": {"type": "list", "elements": "str"},
+            },
+        },
+        "stretch": {
+            "type": "dict",
+            "options": {
+                "mode": {"type": "str", "choices": ["none", "vxlan"], "default": "none"},
+                "vni": {"type": "int"},
+                "control": {"type": "str", "choices": ["static", "evpn"], "default": "static"},
+            },
+        },
+        "policy": {
+            "type": "dict",
+            "options": {
+                "allow_to": {
+                    "type": "list",
+                    "elements": "dict",
+                    "options": {
+                        "network": {"type": "str", "required": True},
+                        "protocol": {"type": "str", "choices": ["tcp", "udp", "icmp", "any"], "default": "any"},
+                        "ports": {"type": "list", "elements": "str"},
+                    },
+                },
+                "host_access": {
+                    "type": "list",
+                    "elements": "dict",
+                    "options": {
+                        "protocol": {"type": "str", "choices": ["tcp", "udp", "icmp", "any"], "default": "any"},
+                        "ports": {"type": "list", "elements": "str"},
+                    },
+                },
+                "deny_host": {"type": "bool", "default": False},
+                "anti_spoofing": {"type": "bool", "default": True},
+                "port_isolation": {"type": "bool", "default": False},
+                "log_drops": {"type": "bool", "default": False},
+            },
+        },
+        "port_forwards": {
+            "type": "list",
+            "elements": "dict",
+            "options": {
+                "name": {"type": "str", "required": True},
+                "protocol": {"type": "str", "choices": ["tcp", "udp", "both"], "default": "tcp"},
+                "listen": {
+                    "type": "dict",
+                    "required": True,
+                    "options": {
+                        "address": {"type": "str"},
+                        "interface": {"type": "str"},
+                        "ports": {"type": "str", "required": True},
+                    },
+                },
+                "to": {
+                    "type": "dict",
+                    "required": True,
+                    "options": {
+                        "guest": {"type": "str"},
+                        "address": {"type": "str"},
+                        "ports": {"type": "str"},
+                    },
+                },
+                "sources": {"type": "list", "elements": "str"},
+                "hairpin": {"type": "bool", "default": True},
+            },
+        },
+    }

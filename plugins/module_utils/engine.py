@@ -1,0 +1,153 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""gather, plan, stop if check mode, apply, read back, verify: the one place that knows check mode."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+
+from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import VerificationFailed, VirtnetError
+from ansible_collections.virtnet.kvm.plugins.module_utils.host import Host
+
+
+class Room(abc.ABC):
+    """What a module converges: one kind of object on one host.
+
+    A normal form is a dictionary of plain values, {object's name: {...}}, the same for what was read and for what
+    is planned, so that the two can be compared with ==.
+    """
+
+    #: key of the result that holds the objects, such as C(networks)
+    key = ""
+
+    @abc.abstractmethod
+    def gather(self):
+        """Return the normal form of what is there."""
+
+    @abc.abstractmethod
+    def plan(self, before):
+        """Return the Plan from C(before) to what was declared; raise InvalidInput or Conflict. No effects."""
+
+    @abc.abstractmethod
+    def apply(self, op):
+        """Carry one Op out."""
+
+    def revert(self, op):
+        """Take an applied Op back; called in reverse order after a later Op of the same object failed."""
+
+    def baseline(self, before, plan):
+        """Return {key: value} of what C(absent) must bring back; journaled once, before the first effect."""
+        return {}
+
+    def finish(self, plan):
+        """Called when all operations were applied and verified, under the lock; for tidying up."""
+
+    def settle(self, plan):
+        """Called at the end without the lock, but not in check mode: wait for what needs time, or raise."""
+
+    def extra(self, after):
+        """Return further keys for the result, such as C(backend) or C(rendered)."""
+        return {}
+
+
+def difference(planned, found, path=""):
+    """Return the paths at which two normal forms differ, with both values, as sentences."""
+    if isinstance(planned, dict) and isinstance(found, dict):
+        lines = []
+        for key in sorted(set(planned) | set(found), key=str):
+            where = f"{path}.{key}" if path else str(key)
+            if key not in found:
+                lines.append(f"{where} is missing")
+            elif key not in planned:
+                lines.append(f"{where} is there unasked")
+            else:
+                lines.extend(difference(planned[key], found[key], where))
+        return lines
+    return [] if planned == found else [f"{path} is {found!r}, not {planned!r}"]
+
+
+def _apply(room, plan):
+    """Apply all operations. An object whose operation fails is put back, the others go on; then all is told."""
+    done, failed = [], {}
+    for op in plan.ops:
+        if (op.kind, op.name) in failed:
+            continue
+        try:
+            room.apply(op)
+            done.append(op)
+        except VirtnetError as error:
+            if error.subject is None:
+                error.subject = op.name
+            failed[(op.kind, op.name)] = (op, error)
+            for earlier in reversed([one for one in done if (one.kind, one.name) == (op.kind, op.name)]):
+                # The first error is the one to tell; a second one while putting back is told beside it.
+                try:
+                    room.revert(earlier)
+                except VirtnetError as second:
+                    error.details.setdefault("not_reverted", []).append(f"{earlier.op}: {second}")
+            done = [one for one in done if (one.kind, one.name) != (op.kind, op.name)]
+    if failed:
+        first = next(iter(failed.values()))[1]
+        first.details["failed"] = [
+            {"kind": kind, "name": name, "op": op.op, "msg": str(error)} for (kind, name), (op, error) in failed.items()
+        ]
+        first.details["done"] = [op.as_action() for op in done]
+        first.details["changed"] = bool(done)
+        if len(failed) > 1:
+            others = ", ".join(name for kind, name in list(failed)[1:])
+            first.problem += f" (and {len(failed) - 1} more failed: {others})"
+        raise first
+
+
+def converge(room, host, check_mode):
+    """Bring the host to what the room declares; return the module's result (with before and after for the diff)."""
+    with contextlib.nullcontext() if check_mode else host.lock():
+        before = room.gather()
+        plan = room.plan(before)
+        after = plan.after
+        if plan.unmet and not check_mode:
+            raise plan.unmet[0]
+        if plan.changed and not check_mode:
+            journal.record(room.baseline(before, plan))
+            _apply(room, plan)
+            after = room.gather()
+            wrong = difference(plan.after, after)
+            if wrong:
+                raise VerificationFailed(
+                    "what was read back is not what was planned: " + "; ".join(wrong),
+                    cure="Run it again; if it stays, please report it.",
+                    planned=plan.after, found=after, changed=True,
+                )
+            room.finish(plan)
+    if not check_mode:
+        try:
+            room.settle(plan)
+        except VirtnetError as error:
+            error.details["changed"] = plan.changed
+            raise
+    result = {
+        "changed": plan.changed,
+        room.key: list(after.values()),
+        "actions": plan.actions(),
+        "diff": {"before": before, "after": after},
+    }
+    result.update(room.extra(after))
+    return result, plan.warnings + [str(error) for error in plan.unmet]
+
+
+def run_module(module, build):
+    """Run a module: C(build(host)) returns its Room; errors become fail_json, the result exit_json."""
+    host = Host(module.run_command)
+    try:
+        result, warnings = converge(build(host), host, module.check_mode)
+    except VirtnetError as error:
+        module.fail_json(**error.as_result())
+    for warning in warnings:
+        module.warn(warning)
+    if not module._diff:
+        result.pop("diff")
+    module.exit_json(**result)

@@ -1,0 +1,193 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Effects on libvirt's networks: one connection, libvirt's errors turned into ours."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+try:
+    import libvirt
+except ImportError:  # pragma: no cover - deps.require() answers for it
+    libvirt = None
+
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, MissingDependency
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition
+
+
+@dataclass
+class Found:
+    """A network as libvirt has it. C(live) and C(stored) are its parsed definitions, None where there is none."""
+
+    handle: Any
+    name: str
+    uuid: str
+    active: bool
+    persistent: bool
+    autostart: bool
+    live: Any
+    stored: Any
+
+    @property
+    def main(self):
+        """The definition that lasts: the stored one, or a transient network's only one."""
+        return self.live if self.stored is None else self.stored
+
+
+@dataclass(frozen=True)
+class Nic:
+    """A running guest's NIC: its guest, MAC, link on the host, and what it is plugged into."""
+
+    guest: str
+    mac: str
+    link: str
+    network: str
+    bridge: str
+
+
+class Networks:
+    """The networks of one libvirt daemon.
+
+    :param uri: libvirt URI, such as C(qemu:///system).
+    :raises MissingDependency: no daemon, or no permission.
+    """
+
+    def __init__(self, uri):
+        # libvirt prints each error to stderr unless told not to; they come back as exceptions anyway.
+        libvirt.registerErrorHandler(lambda context, error: None, None)
+        try:
+            self.connection = libvirt.open(uri)
+        except libvirt.libvirtError as error:
+            raise _connection_error(uri, error) from error
+
+    @contextlib.contextmanager
+    def _doing(self, what, subject):
+        try:
+            yield
+        except libvirt.libvirtError as error:
+            raise CommandFailed(
+                f"{what} failed: {error.get_error_message()}", subject, libvirt_error=error.get_error_code()
+            ) from error
+
+    def gather(self):
+        """Return {name: Found} of all networks."""
+        found = {}
+        with self._doing("listing the networks", "libvirt"):
+            handles = self.connection.listAllNetworks()
+        for handle in handles:
+            try:
+                active, persistent = bool(handle.isActive()), bool(handle.isPersistent())
+                one = Found(
+                    handle, handle.name(), handle.UUIDString(), active, persistent,
+                    bool(handle.autostart()) if persistent else False,
+                    definition.load(handle.XMLDesc(0)) if active else None,
+                    definition.load(handle.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)) if persistent else None,
+                )
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_NO_NETWORK:
+                    continue  # it went away between the list and the look
+                raise CommandFailed(f"reading a network failed: {error.get_error_message()}", "libvirt") from error
+            if one.main is not None:
+                found[one.name] = one
+        return found
+
+    def nics(self):
+        """Return the Nics of all running guests."""
+        rows = []
+        with self._doing("reading the running guests", "libvirt"):
+            for domain in self.connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+                tree = definition.load(domain.XMLDesc(0))
+                for node in tree.iterfind("devices/interface"):
+                    source, target, mac = node.find("source"), node.find("target"), node.find("mac")
+                    if source is None or target is None or not target.get("dev"):
+                        continue
+                    rows.append(
+                        Nic(
+                            domain.name(), mac.get("address") if mac is not None else "", target.get("dev"),
+                            source.get("network") or "", source.get("bridge") or "",
+                        )
+                    )
+        return rows
+
+    def _handle(self, name):
+        with self._doing("looking it up", name):
+            return self.connection.networkLookupByName(name)
+
+    def define(self, name, xml):
+        with self._doing("defining the network", name):
+            # Without VALIDATE libvirt drops unknown elements without a word.
+            self.connection.networkDefineXMLFlags(xml, libvirt.VIR_NETWORK_DEFINE_VALIDATE)
+
+    def create_transient(self, name, xml):
+        with self._doing("creating the network", name):
+            self.connection.networkCreateXMLFlags(xml, libvirt.VIR_NETWORK_CREATE_VALIDATE)
+
+    def start(self, name):
+        with self._doing("starting the network", name):
+            self._handle(name).create()
+
+    def stop(self, name):
+        with self._doing("stopping the network", name):
+            self._handle(name).destroy()
+
+    def undefine(self, name):
+        with self._doing("undefining the network", name):
+            self._handle(name).undefine()
+
+    def set_autostart(self, name, value):
+        with self._doing("setting its autostart", name):
+            self._handle(name).setAutostart(int(value))
+
+    def update_live(self, name, updates):
+        """Carry live_updates() out on the running network only."""
+        sections = {
+            "ip-dhcp-host": libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST,
+            "ip-dhcp-range": libvirt.VIR_NETWORK_SECTION_IP_DHCP_RANGE,
+            "dns-host": libvirt.VIR_NETWORK_SECTION_DNS_HOST,
+        }
+        commands = {
+            "add": libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST,
+            "delete": libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE,
+        }
+        handle = self._handle(name)
+        for section, command, index, xml in updates:
+            with self._doing(f"updating {section} of the running network", name):
+                # libvirt-python passes (command, section) on in the order that the C function takes them.
+                handle.update(commands[command], sections[section], index, xml, libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE)
+
+    def live_xml(self, name):
+        with self._doing("reading it", name):
+            return self._handle(name).XMLDesc(0)
+
+    def stored_xml(self, name):
+        with self._doing("reading it", name):
+            return self._handle(name).XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)
+
+    def ports(self, name):
+        """Return the XML of each port of a running network; an empty list where the driver has no ports."""
+        with self._doing("listing its ports", name):
+            return [port.XMLDesc(0) for port in self._handle(name).listAllPorts()]
+
+    def reclaim_port(self, name, xml):
+        """Put a port object back after a restart, under its own UUID."""
+        with self._doing("putting a port back", name):
+            self._handle(name).portCreateXML(xml, libvirt.VIR_NETWORK_PORT_CREATE_RECLAIM)
+
+
+def _connection_error(uri, error):
+    text = error.get_error_message()
+    low = text.lower()
+    if "permission" in low or "authentication" in low or "access denied" in low or "polkit" in low:
+        return MissingDependency(
+            f"no permission to use libvirt at {uri}: {text}", "libvirt", None, "Use become: true, or a user of the group libvirt."
+        )
+    if "no such file" in low or "connection refused" in low or "failed to connect" in low:
+        return MissingDependency(
+            f"libvirt does not answer at {uri}: {text}", "libvirt", None,
+            "Start libvirtd (or virtnetworkd and virtqemud), or run the role virtnet.kvm.kvm_host.",
+        )
+    return MissingDependency(f"libvirt cannot be used at {uri}: {text}", "libvirt", None, "Look at the daemon's journal.")

@@ -1,0 +1,66 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a network may not collide with on its host: other networks, links, addresses and routes. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict, InvalidInput
+
+
+def check(network, others, links, routes, own_bridges):
+    """Raise if C(network) cannot live on this host; return warnings.
+
+    :param others: {name: normal form} of the host's networks that are not declared in this call.
+    :param links: {link: [interface, ...]}, of links/iproute2.addresses().
+    :param routes: [Route, ...], of links/iproute2.routes().
+    :param own_bridges: bridges that networks of this call have now, so that a network does not collide with itself.
+    """
+    warnings = []
+    if network.attach == "bridge":
+        for name, other in others.items():
+            if other["bridge"] == network.bridge and network.bridge_owner == "libvirt":
+                raise Conflict(
+                    f"the bridge {network.bridge} is that of the libvirt network {name}", network.name,
+                    f"{network.option}.bridge", "Choose another name.",
+                )
+        if network.bridge_owner == "libvirt" and network.bridge in links and network.bridge not in own_bridges:
+            raise Conflict(
+                f"the link {network.bridge} is there already and is not a bridge of this network", network.name,
+                f"{network.option}.bridge", "Choose another name, or remove the link.",
+            )
+    for subnet in network.subnets:
+        for name, other in others.items():
+            for text in other["addresses"]:
+                taken = ipaddress.ip_interface(text).network
+                if taken.version == subnet.version and taken.overlaps(subnet):
+                    raise InvalidInput(
+                        f"its subnet {subnet} overlaps {taken} of the libvirt network {name} on this host",
+                        network.name, f"{network.option}.addresses", "Choose another subnet.",
+                    )
+        for link, interfaces in links.items():
+            if link in own_bridges or link == network.bridge:
+                continue
+            for one in interfaces:
+                if one.version == subnet.version and not one.network.is_link_local and one.network.overlaps(subnet):
+                    raise InvalidInput(
+                        f"its subnet {subnet} overlaps {one.with_prefixlen} of the host's link {link}",
+                        network.name, f"{network.option}.addresses", "Choose another subnet.",
+                    )
+        for route in routes:
+            if route.link in own_bridges or route.link == network.bridge or route.to.version != subnet.version:
+                continue
+            if not route.to.overlaps(subnet):
+                continue
+            where = f"the host's route to {route.to} {'via ' + route.via if route.via else ''} on {route.link}".replace("  ", " ")
+            if route.via and route.to.prefixlen < subnet.prefixlen:
+                # A wider route through a gateway still works for all else; a site's 10.0.0.0/8 is the usual case.
+                warnings.append(f"{network.name}: its subnet {subnet} hides a part of {where}.")
+                continue
+            raise InvalidInput(
+                f"its subnet {subnet} overlaps {where}", network.name, f"{network.option}.addresses", "Choose another subnet."
+            )
+    return warnings

@@ -1,0 +1,43 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Names that follow from other names, the same on every run and every machine."""
+
+from __future__ import annotations
+
+import hashlib
+
+#: Longest name of a link: IFNAMSIZ of linux/if.h is 16 with the final NUL.
+LINK_NAME_MAX = 15
+
+#: XML namespace of our marks in libvirt's metadata; a name, not a page.
+NAMESPACE = "urn:virtnet:kvm:1"
+
+
+def _digest(*parts):
+    # The separator cannot be part of a name, so ('a', 'bc') and ('ab', 'c') differ.
+    return hashlib.sha256("\0".join(str(part) for part in parts).encode()).hexdigest()
+
+
+def bridge_name(network):
+    """Return the name of a network's bridge: C(vn) and 8 hexadecimal digits; always known beforehand."""
+    return "vn" + _digest(network)[:8]
+
+
+def tap_name(guest, index):
+    """Return the name of the tap of a guest's NIC number C(index): C(vg), 8 hexadecimal digits, C(n), the number.
+
+    libvirt renumbers names that begin with C(vnet) at every start, and ours never looks like a bridge of ours.
+    Raise ValueError from the thousandth NIC on, where the name would be too long.
+    """
+    name = f"vg{_digest(guest)[:8]}n{int(index)}"
+    if len(name) > LINK_NAME_MAX or int(index) < 0:
+        raise ValueError(f"a guest cannot have a NIC number {index}")
+    return name
+
+
+def guest_mac(host, guest, index):
+    """Return the MAC address of NIC number C(index) of C(guest) on C(host): QEMU's prefix and 3 octets that stay."""
+    tail = _digest(host, guest, int(index))[:6]
+    return "52:54:00:" + ":".join(tail[start : start + 2] for start in (0, 2, 4))

@@ -1,0 +1,123 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Rules about single values: names, addresses, MACs, ports. Every rule of that kind stands here, once.
+
+Each function takes the text, the path of its option and the object's name, and returns the typed value
+or raises InvalidInput. Pure.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
+
+# libvirt makes file names of them (dnsmasq/NAME.conf), nft and the shell see them in comments: no metacharacters.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,49}")
+# IFNAMSIZ is 16 with its NUL; dev_valid_name() in the kernel's net/core/dev.c refuses '/', ':' and white space.
+_LINK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
+_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
+_DOMAIN = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
+
+
+def name(text, option, subject=None):
+    """Return C(text) if it can name a network or a guest: letters, digits, '_', '.', '+', '-', at most 50."""
+    if not _NAME.fullmatch(text):
+        raise InvalidInput(
+            f"{text!r} cannot be a name", subject, option,
+            "Use at most 50 letters, digits, '_', '.', '+' or '-', beginning with a letter or digit.",
+        )
+    return text
+
+
+def link_name(text, option, subject=None):
+    """Return C(text) if the kernel takes it as a link's name."""
+    if len(text) > 15:
+        raise InvalidInput(
+            f"the link name {text!r} has {len(text)} characters", subject, option, "The kernel takes at most 15."
+        )
+    if not _LINK.fullmatch(text):
+        raise InvalidInput(
+            f"{text!r} cannot be a link's name", subject, option, "Use letters, digits, '_', '.' or '-'."
+        )
+    return text
+
+
+def mac(text, option, subject=None):
+    """Return the MAC in lower case with colons; it must be a unicast one."""
+    value = text.strip().lower().replace("-", ":")
+    if not _MAC.fullmatch(value):
+        raise InvalidInput(f"{text!r} is not a MAC address", subject, option, "Write it as 52:54:00:12:34:56.")
+    if int(value[:2], 16) & 1:
+        raise InvalidInput(
+            f"{text!r} is a group address", subject, option, "Make its first byte even, such as 52:54:00:12:34:56."
+        )
+    return value
+
+
+def address(text, option, subject=None):
+    """Return an IPv4Address or IPv6Address."""
+    try:
+        return ipaddress.ip_address(text.strip())
+    except ValueError as error:
+        raise InvalidInput(f"{text!r} is not an IP address", subject, option, "Write it as 10.64.100.2.") from error
+
+
+def interface(text, option, subject=None):
+    """Return an IPv4Interface or IPv6Interface from address/prefix; the address must be one a host can have."""
+    cure = "Write address and prefix length as 10.64.100.1/24."
+    address_text, slash, prefix = text.strip().partition("/")
+    if not slash or not prefix.isascii() or not prefix.isdigit():
+        raise InvalidInput(f"{text!r} has no prefix length", subject, option, cure)
+    try:
+        value = ipaddress.ip_interface(f"{address_text}/{prefix}")
+    except ValueError as error:
+        raise InvalidInput(f"{text!r} is not an address with its prefix length", subject, option, cure) from error
+    if value.ip.is_multicast or value.ip.is_unspecified or value.ip.is_loopback:
+        raise InvalidInput(f"{text!r} cannot be an address of a host", subject, option, cure)
+    net = value.network
+    if net.num_addresses > 2 and (value.ip == net.network_address or (value.version == 4 and value.ip == net.broadcast_address)):
+        raise InvalidInput(
+            f"{value.ip} is the {'network' if value.ip == net.network_address else 'broadcast'} address of {net}",
+            subject, option, f"Use another address of {net}, such as {net.network_address + 1}.",
+        )
+    return value
+
+
+def subnet(text, option, subject=None):
+    """Return an IPv4Network or IPv6Network; host bits must be zero."""
+    try:
+        return ipaddress.ip_network(text.strip())
+    except ValueError as error:
+        raise InvalidInput(f"{text!r} is not a subnet: {error}", subject, option, "Write it as 10.64.100.0/24.") from error
+
+
+def ports(text, option, subject=None):
+    """Return (first, last) of a port ('8080') or a range ('8000-8099')."""
+    match = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", str(text).strip(), re.ASCII)
+    if not match:
+        raise InvalidInput(f"{text!r} is not a port or a range", subject, option, "Write 8080 or 8000-8099.")
+    first = int(match.group(1))
+    last = int(match.group(2) or first)
+    if not 1 <= first <= last <= 65535:
+        raise InvalidInput(
+            f"{text!r} is not a range of ports", subject, option, "Ports run from 1 to 65535, a range from its lower end."
+        )
+    return first, last
+
+
+def domain(text, option, subject=None):
+    """Return a DNS name (RFC 1035, underscores allowed as dnsmasq does)."""
+    if len(text) > 253 or not _DOMAIN.fullmatch(text):
+        raise InvalidInput(f"{text!r} is not a domain name", subject, option, "Write it as lab.example.")
+    return text
+
+
+def mtu(number, option, subject=None):
+    """Return an MTU in bytes: 68 (RFC 791) to 65535; IPv6 needs 1280, which the caller checks."""
+    if not 68 <= number <= 65535:
+        raise InvalidInput(f"the MTU {number} is out of range", subject, option, "Use 68 to 65535, usually 1500 or 9000.")
+    return number

@@ -1,0 +1,107 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.virtnet.kvm.plugins.module_utils import models
+from ansible_collections.virtnet.kvm.plugins.module_utils.contract import Endpoint, verdict
+
+ITEMS = {
+    "isolated": {"name": "i", "model": "isolated", "subnets": ["10.1.0.0/24"]},
+    "isolated+dhcp": {
+        "name": "id", "model": "isolated", "addresses": ["10.2.0.1/24"],
+        "dhcp": {"ranges": [{"start": "10.2.0.10", "end": "10.2.0.20"}]},
+    },
+    "routed": {"name": "r", "model": "routed", "addresses": ["10.3.0.1/24"]},
+    "routed+masquerade": {"name": "rm", "model": "routed", "addresses": ["10.4.0.1/24"], "masquerade": True},
+    "nat": {"name": "n", "model": "nat", "addresses": ["10.5.0.1/24"]},
+    "nat2": {"name": "n2", "model": "nat", "addresses": ["10.6.0.1/24"]},
+    "nat+allow_to": {
+        "name": "na", "model": "nat", "addresses": ["10.7.0.1/24"],
+        "policy": {"allow_to": [{"network": "n", "protocol": "tcp", "ports": ["5432"]}]},
+    },
+    "nat+deny_host": {
+        "name": "nd", "model": "nat", "addresses": ["10.8.0.1/24"],
+        "policy": {"deny_host": True, "host_access": [{"protocol": "tcp", "ports": ["22"]}]},
+    },
+    "bridged": {"name": "b", "model": "bridged", "bridge": "br0"},
+    "macvtap": {"name": "m", "model": "bridged", "attach": "macvtap", "uplink": "eth0"},
+}
+NETWORKS = {key: models.parse_networks([item])[0] for key, item in ITEMS.items()}
+
+
+def end(text):
+    """host, host@2, outside, or a network's key, @2 on the second host."""
+    kind, at, host = text.partition("@")
+    host = f"kvm{host or 1}"
+    if kind == "outside":
+        return Endpoint("outside")
+    if kind == "host":
+        return Endpoint("host", host)
+    return Endpoint("guest", host, NETWORKS[kind])
+
+
+CASES = [
+    # from, to, protocol, port, source under which it arrives, or None for no
+    ("isolated", "isolated", "tcp", 80, "own"),
+    ("isolated", "host", "icmp", None, None),
+    ("isolated", "host", "udp", 53, None),
+    ("isolated+dhcp", "host", "udp", 53, "own"),
+    ("isolated+dhcp", "host", "udp", 67, "own"),
+    ("isolated+dhcp", "host", "tcp", 22, None),
+    ("isolated+dhcp", "host", "icmp", None, None),
+    ("host", "isolated", "tcp", 80, None),
+    ("isolated", "outside", "tcp", 80, None),
+    ("outside", "isolated", "tcp", 80, None),
+    ("isolated", "routed", "udp", 9, None),
+    ("routed", "isolated", "udp", 9, None),
+    ("bridged", "isolated", "udp", 9, None),
+    ("isolated", "bridged", "udp", 9, None),
+    ("isolated", "isolated+dhcp", "tcp", 80, None),
+    ("isolated", "isolated@2", "tcp", 80, None),
+    ("routed", "host", "tcp", 22, "own"),
+    ("host", "routed", "tcp", 22, "own"),
+    ("routed", "outside", "tcp", 80, "own"),
+    ("routed+masquerade", "outside", "tcp", 80, "host"),
+    ("outside", "routed", "tcp", 80, "own"),
+    ("routed", "routed+masquerade", "tcp", 80, "own"),
+    ("routed", "routed@2", "tcp", 80, "own"),
+    ("routed", "nat", "tcp", 80, None),
+    ("nat", "host", "tcp", 22, "own"),
+    ("host", "nat", "tcp", 22, "own"),
+    ("nat", "outside", "udp", 9, "host"),
+    ("nat", "host@2", "udp", 9, "host"),
+    ("outside", "nat", "udp", 9, None),
+    ("host@2", "nat", "udp", 9, None),
+    ("nat", "nat2", "tcp", 80, None),
+    ("nat", "nat@2", "tcp", 80, None),
+    ("nat", "nat", "tcp", 80, "own"),
+    ("nat", "routed", "tcp", 80, "host"),
+    ("nat", "bridged", "tcp", 80, "host"),
+    ("nat+allow_to", "nat", "tcp", 5432, "own"),
+    ("nat+allow_to", "nat", "tcp", 5433, None),
+    ("nat+allow_to", "nat", "udp", 5432, None),
+    ("nat", "nat+allow_to", "tcp", 5432, None),
+    ("nat+deny_host", "host", "tcp", 80, None),
+    ("nat+deny_host", "host", "tcp", 22, "own"),
+    ("nat+deny_host", "host", "udp", 53, "own"),
+    ("host", "nat+deny_host", "tcp", 80, "own"),
+    ("bridged", "host", "tcp", 22, "own"),
+    ("bridged", "bridged@2", "tcp", 22, "own"),
+    ("bridged", "nat", "tcp", 22, None),
+    ("bridged", "routed", "tcp", 22, "own"),
+    ("outside", "bridged", "tcp", 22, "own"),
+    ("macvtap", "host", "tcp", 22, None),
+    ("host", "macvtap", "tcp", 22, None),
+    ("host@2", "macvtap", "tcp", 22, "own"),
+    ("macvtap", "outside", "tcp", 22, "own"),
+]
+
+
+@pytest.mark.parametrize(("src", "dst", "protocol", "port", "source"), CASES)
+def test_the_contract(src, dst, protocol, port, source):
+    found = verdict(end(src), end(dst), protocol, port)
+    assert (found.allowed, found.source) == (source is not None, source)
+    assert found.why

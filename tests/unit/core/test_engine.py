@@ -1,0 +1,98 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from ansible_collections.virtnet.kvm.plugins.module_utils import engine
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, VerificationFailed
+from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
+
+
+class Counters(engine.Room):
+    """A room whose objects are numbers in memory; an operation adds one."""
+
+    key = "counters"
+
+    def __init__(self, have, want, broken=(), lossy=False):
+        self.have, self.want, self.broken, self.lossy = dict(have), want, broken, lossy
+
+    def gather(self):
+        return {name: {"value": value} for name, value in self.have.items()}
+
+    def plan(self, before):
+        plan = Plan({name: {"value": value} for name, value in self.want.items()})
+        for name, value in self.want.items():
+            for step in range(self.have.get(name, 0), value):
+                plan.ops.append(Op("counter", name, f"add{step}"))
+        return plan
+
+    def apply(self, op):
+        if (op.name, op.op) in self.broken:
+            raise CommandFailed("no")
+        if not self.lossy:
+            self.have[op.name] = self.have.get(op.name, 0) + 1
+
+    def revert(self, op):
+        self.have[op.name] -= 1
+
+
+class NoHost:
+    def lock(self):
+        return contextlib.nullcontext()
+
+
+@pytest.fixture(autouse=True)
+def no_journal(monkeypatch):
+    monkeypatch.setattr(engine.journal, "record", lambda entries: None)
+
+
+def test_a_run_is_what_check_mode_says():
+    checked, _warnings = engine.converge(Counters({"a": 1}, {"a": 3}), NoHost(), True)
+    real, _warnings = engine.converge(Counters({"a": 1}, {"a": 3}), NoHost(), False)
+    assert checked == real
+    assert real["changed"] and [one["op"] for one in real["actions"]] == ["add1", "add2"]
+
+
+def test_check_mode_touches_nothing():
+    room = Counters({"a": 1}, {"a": 3})
+    engine.converge(room, NoHost(), True)
+    assert room.have == {"a": 1}
+
+
+def test_a_second_run_is_unchanged():
+    room = Counters({"a": 1}, {"a": 3})
+    engine.converge(room, NoHost(), False)
+    result, _warnings = engine.converge(room, NoHost(), False)
+    assert not result["changed"] and result["actions"] == []
+
+
+def test_the_object_that_fails_is_put_back_and_the_others_stand():
+    room = Counters({"a": 0, "b": 0, "c": 0}, {"a": 2, "b": 3, "c": 1}, broken={("b", "add2")})
+    with pytest.raises(CommandFailed) as caught:
+        engine.converge(room, NoHost(), False)
+    assert room.have == {"a": 2, "b": 0, "c": 1}
+    assert caught.value.subject == "b"
+    assert [one["name"] for one in caught.value.details["failed"]] == ["b"]
+    assert caught.value.details["changed"]
+
+
+def test_what_is_not_read_back_is_an_error():
+    with pytest.raises(VerificationFailed, match="a.value is 1, not 2"):
+        engine.converge(Counters({"a": 1}, {"a": 2}, lossy=True), NoHost(), False)
+
+
+@pytest.mark.parametrize(
+    ("planned", "found", "lines"),
+    [
+        ({"a": 1}, {"a": 1}, []),
+        ({"a": {"b": 1}}, {"a": {"b": 2}}, ["a.b is 2, not 1"]),
+        ({"a": 1}, {}, ["a is missing"]),
+        ({}, {"a": 1}, ["a is there unasked"]),
+    ],
+)
+def test_difference(planned, found, lines):
+    assert engine.difference(planned, found) == lines

@@ -1,0 +1,141 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.virtnet.kvm.plugins.module_utils import models
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
+
+NAT = {"name": "natnet", "model": "nat", "addresses": ["10.64.100.1/24"]}
+
+
+def nat(**changes):
+    return {**NAT, **changes}
+
+
+def dhcp(start="10.64.100.100", end="10.64.100.200", reservations=None, **changes):
+    return nat(dhcp={"ranges": [{"start": start, "end": end}], "reservations": reservations or [], **changes})
+
+
+def reserved(*rows):
+    return dhcp(reservations=[{"name": name, "mac": mac, "address": address} for name, mac, address in rows])
+
+
+BAD = [
+    # item, option, words of the message
+    (nat(name="a<b>"), "networks[0].name", "cannot be a name"),
+    (nat(name='a"b'), "networks[0].name", "cannot be a name"),
+    (nat(name="a\nb"), "networks[0].name", "cannot be a name"),
+    (nat(name="a\n"), "networks[0].name", "cannot be a name"),
+    (nat(name=""), "networks[0].name", "cannot be a name"),
+    (nat(name="../x"), "networks[0].name", "cannot be a name"),
+    (nat(model=None), "networks[0].model", "no model"),
+    (nat(bridge="b" * 16), "networks[0].bridge", "16 characters"),
+    (nat(bridge="br 0"), "networks[0].bridge", "cannot be a link's name"),
+    (nat(bridge="br/0"), "networks[0].bridge", "cannot be a link's name"),
+    (nat(addresses=["10.64.100.1"]), "networks[0].addresses[0]", "no prefix length"),
+    (nat(addresses=["10.64.100.1/33"]), "networks[0].addresses[0]", "not an address"),
+    (nat(addresses=["10.64.100.1/٢٤"]), "networks[0].addresses[0]", "no prefix length"),
+    (nat(addresses=["010.64.100.1/24"]), "networks[0].addresses[0]", "not an address"),
+    (nat(addresses=["10.1/24"]), "networks[0].addresses[0]", "not an address"),
+    (nat(addresses=["10.64.100.0/24"]), "networks[0].addresses[0]", "network address"),
+    (nat(addresses=["10.64.100.255/24"]), "networks[0].addresses[0]", "broadcast address"),
+    (nat(addresses=["224.0.0.1/24"]), "networks[0].addresses[0]", "cannot be an address of a host"),
+    (nat(addresses=[]), "networks[0].addresses", "without an address"),
+    (nat(addresses=["10.64.100.1/24", "10.64.100.2/25"]), "networks[0].addresses", "overlap"),
+    (nat(mtu=20), "networks[0].mtu", "out of range"),
+    (nat(mtu=1000, addresses=["fd00::1/64"]), "networks[0].mtu", "too small for IPv6"),
+    (dhcp("10.64.101.1", "10.64.101.9"), "networks[0].dhcp.ranges[0]", "outside the subnet"),
+    (dhcp("10.64.100.100", "10.64.101.9"), "networks[0].dhcp.ranges[0]", "outside the subnet: 10.64.101.9"),
+    (dhcp("10.64.100.1", "10.64.100.9"), "networks[0].dhcp.ranges[0]", "contains the gateway"),
+    (dhcp("10.64.100.9", "10.64.100.2"), "networks[0].dhcp.ranges[0]", "runs backwards"),
+    (dhcp("10.64.100.9", "fd00::1"), "networks[0].dhcp.ranges[0]", "two IP versions"),
+    (dhcp("10.64.100.200", "10.64.100.255"), "networks[0].dhcp.ranges[0]", "which no guest can have"),
+    (dhcp(lease_time="soon"), "networks[0].dhcp.lease_time", "not a lease time"),
+    (
+        reserved(("a", "52:54:00:00:00:01", "10.64.100.2"), ("b", "52:54:00:00:00:01", "10.64.100.3")),
+        "networks[0].dhcp.reservations[1].mac", "reserved twice",
+    ),
+    (
+        reserved(("a", "52:54:00:00:00:01", "10.64.100.2"), ("A", "52:54:00:00:00:02", "10.64.100.3")),
+        "networks[0].dhcp.reservations[1].name", "reserved twice",
+    ),
+    (
+        reserved(("a", "52:54:00:00:00:01", "10.64.100.2"), ("b", "52-54-00-00-00-02", "10.64.100.2")),
+        "networks[0].dhcp.reservations[1].address", "reserved twice",
+    ),
+    (reserved(("a", "52:54:00:00:00", "10.64.100.2")), "networks[0].dhcp.reservations[0].mac", "not a MAC"),
+    (reserved(("a", "53:54:00:00:00:01", "10.64.100.2")), "networks[0].dhcp.reservations[0].mac", "group address"),
+    (reserved(("a", None, "10.64.100.2")), "networks[0].dhcp.reservations[0].mac", "has no MAC"),
+    (reserved(("a", "52:54:00:00:00:01", "10.64.101.2")), "networks[0].dhcp.reservations[0].address", "outside the subnet"),
+    (reserved(("a", "52:54:00:00:00:01", "10.64.100.1")), "networks[0].dhcp.reservations[0].address", "is the gateway's"),
+    (nat(dns={"enabled": True, "domain": "a b"}), "networks[0].dns.domain", "not a domain name"),
+    (nat(bridge_owner="host"), "networks[0].bridge_owner", "host with the model nat"),
+    (nat(attach="macvtap"), "networks[0].attach", "macvtap with the model nat"),
+    (nat(model="routed", firewall="libvirt"), "networks[0].firewall", "firewall: libvirt with the model routed"),
+    (
+        nat(firewall="libvirt", port_forwards=[{"name": "w", "listen": {"ports": "80"}, "to": {"address": "10.64.100.2"}}]),
+        "networks[0].port_forwards", "port forwards with firewall: libvirt",
+    ),
+    (
+        nat(port_forwards=[{"name": "w", "listen": {"ports": "80"}, "to": {}}]), "networks[0].port_forwards[0].to", "one target",
+    ),
+    (
+        nat(port_forwards=[{"name": "w", "listen": {"ports": "90-80"}, "to": {"address": "10.64.100.2"}}]),
+        "networks[0].port_forwards[0].listen.ports", "not a range",
+    ),
+    ({"name": "i", "model": "isolated", "addresses": ["10.1.0.1/24"]}, "networks[0].addresses", "without DHCP"),
+    ({"name": "b", "model": "bridged", "addresses": ["10.1.0.1/24"]}, "networks[0].addresses", "no address of its own"),
+]
+
+
+@pytest.mark.parametrize(("item", "option", "words"), BAD, ids=[f"{row[1]}: {row[2]}" for row in BAD])
+def test_bad_input_is_one_clear_error(item, option, words):
+    with pytest.raises(InvalidInput) as caught:
+        models.parse_networks([item])
+    assert caught.value.option == option
+    assert words in str(caught.value)
+    assert caught.value.cure
+
+
+PAIRS = [
+    ({**NAT, "name": "other"}, "addresses", "overlaps 10.64.100.0/24 of natnet (networks[0])"),
+    (nat(name="other", addresses=["10.64.0.1/16"]), "addresses", "overlaps"),
+    (nat(addresses=["10.9.0.1/24"]), "name", "declared twice"),
+    (nat(name="other", bridge="natbr0", addresses=["10.9.0.1/24"]), "bridge", "also that of natnet"),
+]
+
+
+@pytest.mark.parametrize(("item", "key", "words"), PAIRS, ids=[row[2] for row in PAIRS])
+def test_two_networks_that_clash(item, key, words):
+    with pytest.raises(InvalidInput) as caught:
+        models.parse_networks([nat(bridge="natbr0"), item])
+    assert caught.value.option == f"networks[1].{key}"
+    assert words in str(caught.value)
+
+
+def test_a_network_that_goes_clashes_with_nothing():
+    networks = models.parse_networks([nat(), {"name": "old", "state": "absent", "addresses": ["10.64.100.1/24"]}])
+    assert [one.wanted for one in networks] == [True, False]
+
+
+def test_defaults_are_the_data_model_s():
+    network = models.parse_networks([NAT])[0]
+    assert (network.state, network.autostart, network.persistent, network.stp) == ("active", True, True, False)
+    assert network.bridge.startswith("vn") and len(network.bridge) == 10
+    assert network.masquerade and network.bridge_owner == "libvirt" and network.firewall == "nftables"
+    assert network.policy.anti_spoofing
+
+
+def test_dual_stack_reservations_share_name_and_mac():
+    item = reserved(("vm0", "52:54:00:00:00:01", "10.64.100.2"))
+    item["dhcp"]["reservations"].append({"name": "vm0", "mac": None, "address": "fd00:64::2"})
+    item = {**item, "addresses": ["10.64.100.1/24", "fd00:64::1/64"]}
+    assert len(models.parse_networks([item])[0].dhcp.reservations) == 2
+
+
+def test_hundreds_of_networks_are_checked_quickly_and_without_false_alarm():
+    items = [nat(name=f"n{number}", addresses=[f"10.{number // 250}.{number % 250}.1/24"]) for number in range(500)]
+    assert len(models.parse_networks(items)) == 500

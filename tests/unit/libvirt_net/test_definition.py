@@ -1,0 +1,144 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.virtnet.kvm.plugins.module_utils import models
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition
+
+NAT = {
+    "name": "natnet", "model": "nat", "bridge": "natbr0", "addresses": ["10.64.100.1/24", "fd00:64::1/64"],
+    "dhcp": {
+        "ranges": [{"start": "10.64.100.100", "end": "10.64.100.200"}],
+        "reservations": [
+            {"name": "vm1", "mac": "52:54:00:00:00:02", "address": "10.64.100.3"},
+            {"name": "vm0", "mac": "52:54:00:00:00:01", "address": "10.64.100.2"},
+        ],
+    },
+}
+
+# As libvirt 9.0 returned it for a network that was written by hand.
+BY_HAND = """
+<network connections='1'>
+  <name>natnet</name>
+  <uuid>2b0b3c86-4f5d-4ab4-8b1a-3f0b0a7d1c11</uuid>
+  <forward mode='nat'>
+    <nat>
+      <port start='1024' end='65535'/>
+    </nat>
+  </forward>
+  <bridge name='virbr5' stp='on' delay='0'/>
+  <mac address='52:54:00:11:22:33'/>
+  <domain name='lab'/>
+  <ip address='188.64.100.1' netmask='255.255.255.0'>
+    <dhcp>
+      <range start='188.64.100.128' end='188.64.100.254'/>
+      <host mac='52:54:00:AA:BB:CC' name='vm0' ip='188.64.100.2'/>
+      <bootp file='pxelinux.0'/>
+    </dhcp>
+  </ip>
+</network>
+"""
+
+
+def network(**changes):
+    return models.parse_networks([{**NAT, **changes}])[0]
+
+
+def test_parse_reads_what_people_write():
+    normal = definition.parse(definition.load(BY_HAND))
+    assert normal["model"] == "nat" and normal["firewall"] == "libvirt" and normal["stp"]
+    assert normal["addresses"] == ["188.64.100.1/24"]
+    assert normal["dhcp"]["reservations"] == [{"name": "vm0", "mac": "52:54:00:aa:bb:cc", "address": "188.64.100.2"}]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {}, {"firewall": "libvirt"}, {"mtu": 9000}, {"stp": True}, {"model": "routed"},
+        {"model": "isolated", "addresses": ["10.64.100.1/24"]},
+        {"dns": {"enabled": False}}, {"dns": {"enabled": True, "domain": "lab", "local_only": True, "forwarders": ["10.0.0.1"]}},
+        {"dns": {"enabled": True, "hosts": [{"address": "10.64.100.9", "names": ["b", "a"]}]}},
+        {"routes": [{"to": "10.9.0.0/16", "via": "10.64.100.9"}, {"to": "fd09::/48", "via": "fd00:64::9"}]},
+        {"policy": {"port_isolation": True}},
+        {"model": "routed", "bridge_owner": "host", "dhcp": None},
+        {"model": "bridged", "addresses": None, "dhcp": None},
+        {"model": "bridged", "attach": "macvtap", "uplink": "eth0", "addresses": None, "dhcp": None},
+    ],
+)
+def test_rendering_twice_changes_nothing(changes):
+    declared = network(**changes)
+    once = definition.edit(declared)
+    again = definition.edit(declared, definition.load(definition.dump(once)))
+    assert definition.parse(again) == definition.parse(once)
+    assert definition.parse_mark(again)["model"] == declared.model
+
+
+def test_taking_over_leaves_alone_what_is_not_declared():
+    tree = definition.load(BY_HAND)
+    declared = models.parse_networks(
+        [{"name": "natnet", "model": "nat", "firewall": "libvirt", "bridge": "virbr5", "stp": True}]
+    )[0]
+    edited = definition.edit(declared, tree)
+    before, after = definition.parse(tree), definition.parse(edited)
+    assert after == before
+    assert edited.find("ip/dhcp/bootp") is not None and edited.find("mac") is not None
+    assert edited.find("forward/nat/port") is not None
+    assert definition.parse_mark(edited) == {"model": "nat", "firewall": "libvirt"}
+
+
+def test_a_changed_reservation_keeps_the_other_elements():
+    tree = definition.load(BY_HAND)
+    declared = models.parse_networks(
+        [
+            {
+                "name": "natnet", "model": "nat", "firewall": "libvirt", "bridge": "virbr5", "stp": True,
+                "dhcp": {"reservations": [{"name": "vm1", "mac": "52:54:00:00:00:02", "address": "188.64.100.3"}]},
+            }
+        ]
+    )[0]
+    dhcp = definition.edit(declared, tree).find("ip/dhcp")
+    assert [child.tag for child in dhcp] == ["range", "host", "bootp"]
+    assert dhcp.find("host").get("name") == "vm1"
+
+
+def test_nat_by_libvirt_translates_ipv6_too():
+    tree = definition.edit(network(firewall="libvirt"))
+    assert tree.find("forward/nat").get("ipv6") == "yes"
+
+
+LIVE = [
+    ({"dhcp": {"reservations": [NAT["dhcp"]["reservations"][0]]}}, [("ip-dhcp-host", "delete")], []),
+    (
+        {"dhcp": {"reservations": [dict(NAT["dhcp"]["reservations"][0], address="10.64.100.9"), NAT["dhcp"]["reservations"][1]]}},
+        [("ip-dhcp-host", "delete"), ("ip-dhcp-host", "add")], [],
+    ),
+    (
+        {"dhcp": {"ranges": [{"start": "10.64.100.50", "end": "10.64.100.60"}]}},
+        [("ip-dhcp-range", "delete"), ("ip-dhcp-range", "add")], [],
+    ),
+    ({"dns": {"enabled": True, "hosts": [{"address": "10.64.100.9", "names": ["a"]}]}}, [("dns-host", "add")], []),
+    ({"dns": {"enabled": False}}, [], ["dns"]),
+    ({"mtu": 9000}, [], ["mtu"]),
+    ({"stp": True}, [], ["stp"]),
+    ({"addresses": ["10.64.100.1/24"]}, [], ["addresses"]),
+]
+
+
+@pytest.mark.parametrize(("changes", "updates", "restart"), LIVE, ids=[str(list(row[0].items())[0]) for row in LIVE])
+def test_what_can_be_changed_at_run_time(changes, updates, restart):
+    live = definition.edit(network())
+    wanted = definition.edit(network(**changes), live)
+    found, fields = definition.live_updates(definition.parse(live), definition.parse(wanted))
+    assert [row[:2] for row in found] == updates
+    assert fields == restart
+
+
+@pytest.mark.parametrize(
+    ("text", "spelling"),
+    [("3600", "1h"), ("90m", "90m"), ("7d", "168h"), ("infinite", "infinite"), ("45s", "45s"), ("120", "2m")],
+)
+def test_a_lease_time_has_one_spelling(text, spelling):
+    assert definition.seconds_to_lease(definition.lease_to_seconds(text)) == spelling
