@@ -1,0 +1,97 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Looks at the hosts with the hosts' own tools: nothing here goes through a module of the collection."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from xml.etree import ElementTree
+
+import pytest
+
+GUESTS = {"vm0": "10.64.100.2", "vm1": "10.64.100.3"}
+
+
+def agent(host, guest, execute, **arguments):
+    request = json.dumps({"execute": execute, "arguments": arguments})
+    return json.loads(host.check_output("virsh qemu-agent-command %s %s", guest, request))["return"]
+
+
+def in_guest(host, guest, *command):
+    """Run a command in a guest through its agent; return (rc, output)."""
+    pid = agent(host, guest, "guest-exec", path=command[0], arg=list(command[1:]), **{"capture-output": True})["pid"]
+    for _attempt in range(100):
+        status = agent(host, guest, "guest-exec-status", pid=pid)
+        if status["exited"]:
+            return status["exitcode"], base64.b64decode(status.get("out-data", "")).decode()
+        time.sleep(0.2)
+    raise AssertionError(f"{command} did not end in {guest}")
+
+
+def network(host, *flags):
+    return ElementTree.fromstring(host.check_output("virsh net-dumpxml natnet " + " ".join(flags)))
+
+
+def test_the_network_is_defined_started_and_autostarted(host):
+    rows = dict(line.split(":", 1) for line in host.check_output("virsh net-info natnet").splitlines() if ":" in line)
+    rows = {key: value.strip() for key, value in rows.items()}
+    assert (rows["Active"], rows["Persistent"], rows["Autostart"], rows["Bridge"]) == ("yes", "yes", "yes", "natbr0")
+
+
+@pytest.mark.parametrize("flags", [(), ("--inactive",)], ids=["running", "stored"])
+def test_its_definition(host, flags):
+    tree = network(host, *flags)
+    assert tree.find("forward").get("mode") == "open"
+    assert tree.find("bridge").get("stp") == "off"
+    assert [(one.get("address"), one.get("prefix")) for one in tree.findall("ip")] == [("10.64.100.1", "24"), ("fd00:64::1", "64")]
+    assert {one.get("name"): one.get("ip") for one in tree.iter("host")} == GUESTS
+
+
+def test_the_bridge_has_the_gateways(host):
+    rows = json.loads(host.check_output("ip -j address show dev natbr0"))[0]
+    found = {f"{one['local']}/{one['prefixlen']}" for one in rows["addr_info"] if one["scope"] == "global"}
+    assert found == {"10.64.100.1/24", "fd00:64::1/64"}
+    assert sorted(json.loads(host.check_output("ip -j link show master natbr0")), key=str)
+
+
+@pytest.mark.parametrize(("guest", "address"), GUESTS.items())
+def test_each_guest_has_its_reserved_address_and_default_route(host, guest, address):
+    _rc, text = in_guest(host, guest, "/bin/busybox", "ip", "-4", "address", "show", "dev", "eth0")
+    assert f"inet {address}/24" in text
+    _rc, text = in_guest(host, guest, "/bin/busybox", "ip", "route")
+    assert "default via 10.64.100.1 dev eth0" in text
+
+
+@pytest.mark.parametrize(("guest", "address"), GUESTS.items())
+def test_guest_and_host_ping_each_other(host, guest, address):
+    assert host.run("ping -c 2 -W 2 %s", address).rc == 0
+    assert in_guest(host, guest, "/bin/busybox", "ping", "-c", "2", "-W", "2", "10.64.100.1")[0] == 0
+
+
+def test_guests_ping_each_other(host):
+    assert in_guest(host, "vm0", "/bin/busybox", "ping", "-c", "2", "-W", "2", "10.64.100.3")[0] == 0
+
+
+def test_dns_through_the_gateway_resolves(host):
+    rc, text = in_guest(host, "vm0", "/bin/busybox", "nslookup", "www.example.test", "10.64.100.1")
+    assert rc == 0, text
+
+
+def test_translation_and_filter_are_loaded(host):
+    assert "masquerade" in host.check_output("nft list table inet virtnet")
+    assert "natbr0" in host.check_output("nft list table inet virtnet")
+    assert host.check_output("sysctl -n net.ipv4.ip_forward") == "1"
+
+
+def test_files_are_ours_alone(host):
+    for path in ("/etc/virtnet/networks.d/natnet.json",):
+        assert host.file(path).user == "root"
+        assert host.file(path).mode == 0o600
+
+
+def test_the_firewall_comes_with_the_boot(host):
+    assert host.service("virtnet-firewall.service").is_enabled

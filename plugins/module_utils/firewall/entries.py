@@ -1,0 +1,283 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the firewall's store holds: a network and a rule of translation in one normal form, plain values only. Pure."""
+
+from __future__ import annotations
+
+from ansible_collections.virtnet.kvm.plugins.module_utils import models, values
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
+from ansible_collections.virtnet.kvm.plugins.module_utils.models import plain
+
+#: Options of a network that are left as they are stored when a declaration does not give them.
+KEPT = ("addresses", "dhcp", "routes")
+
+#: Sets whose name begins so are derived from a network; no name that a user can give begins so.
+OF_NETWORK = "@"
+
+
+def _accesses(rows, with_network):
+    return [
+        {
+            **({"network": row.network} if with_network else {}),
+            "protocol": row.protocol,
+            "ports": [port_text(ports) for ports in row.ports],
+        }
+        for row in rows
+    ]
+
+
+def port_text(ports):
+    """Return (first, last) as the data model writes it."""
+    return str(ports[0]) if ports[0] == ports[1] else f"{ports[0]}-{ports[1]}"
+
+
+def network_entry(network):
+    """Return the stored form of a Network: what the filter needs of it, in the data model's own names."""
+    of_addresses = {one.network for one in network.addresses or ()}
+    dhcp = network.dhcp
+    policy = network.policy
+    return {
+        "name": network.name,
+        "model": network.model,
+        "bridge": network.bridge,
+        "bridge_owner": network.bridge_owner,
+        "firewall": network.firewall,
+        "attach": network.attach,
+        "uplink": network.uplink,
+        "addresses": None if network.addresses is None else [plain(one) for one in network.addresses],
+        "subnets": [plain(one) for one in network.subnets if one not in of_addresses],
+        "dhcp": None if dhcp is None else {
+            "reservations": [
+                {"name": one.name, "mac": one.mac, "address": plain(one.address)} for one in dhcp.reservations or ()
+            ],
+        },
+        "masquerade": network.masquerade,
+        "routes": None if network.routes is None else [
+            {"to": plain(to), "via": plain(via)} for to, via in network.routes
+        ],
+        "stretch": {"mode": (network.declared.get("stretch") or {}).get("mode") or "none"},
+        "policy": {
+            "allow_to": _accesses(policy.allow_to, True),
+            "host_access": _accesses(policy.host_access, False),
+            "deny_host": policy.deny_host,
+            "anti_spoofing": policy.anti_spoofing,
+            "port_isolation": policy.port_isolation,
+            "log_drops": policy.log_drops,
+        },
+    }
+
+
+def with_kept(item, stored):
+    """Return a declared item completed by what its stored entry holds of the options it leaves alone."""
+    if stored is None or item.get("state") == "absent":
+        return item
+    return {**item, **{key: stored[key] for key in KEPT if item.get(key) is None and stored.get(key) is not None}}
+
+
+def stored_network(entry, where):
+    """Return the Network of a stored entry."""
+    return models.parse_network(entry, where)
+
+
+def stretched(network):
+    """Return whether the segment reaches over several hosts, and so may hold its gateway more than once."""
+    return ((network.declared.get("stretch") or {}).get("mode") or "none") != "none"
+
+
+# --- translation ---
+
+
+def rules_of_network(network):
+    """Return {name: rule} that a network's C(masquerade) and C(port_forwards) ask for; C(firewall: libvirt) none."""
+    if not network.wanted or network.firewall != "nftables" or network.model == "bridged":
+        return {}
+    rules = {}
+    if network.masquerade:
+        if not network.subnets:
+            raise InvalidInput(
+                "a network to translate has no known subnet", network.name, f"{network.option}.addresses",
+                "Give the gateway as 10.64.100.1/24, or masquerade: false.",
+            )
+        rules["masquerade"] = {
+            "name": "masquerade", "type": "masquerade", "network": network.name, "bridge": network.bridge,
+            "sources": [plain(one) for one in network.subnets], "interface": None,
+        }
+    for number, forward in enumerate(network.port_forwards):
+        path = f"{network.option}.port_forwards[{number}]"
+        if forward.name in rules:
+            raise InvalidInput(
+                f"the name {forward.name} is taken: {_taken_by(network, forward.name, number)}", network.name,
+                f"{path}.name", "Give each port forward a name of its own.",
+            )
+        rules[forward.name] = _dnat(
+            forward, _targets(network, forward.to_guest, forward.to_address, path), network.name, f"{path}", network.name
+        )
+    return rules
+
+
+def _taken_by(network, name, number):
+    for earlier, forward in enumerate(network.port_forwards[:number]):
+        if forward.name == name:
+            return f"port_forwards[{earlier}]"
+    return "the network's own masquerade"
+
+
+def _targets(network, guest, address, path):
+    """Return the addresses of a forward's target: the given one, or those reserved for a guest of that name."""
+    if address is not None:
+        if not any(address in subnet for subnet in network.subnets if subnet.version == address.version):
+            raise InvalidInput(
+                f"the target {address} is outside the network's subnets", network.name, f"{path}.to.address",
+                f"Use an address of {' or '.join(str(one) for one in network.subnets) or 'the network'}.",
+            )
+        return (address,)
+    found = tuple(
+        one.address for one in (network.dhcp.reservations if network.dhcp else None) or () if one.name == guest
+    )
+    if not found:
+        raise InvalidInput(
+            f"the guest {guest} has no reservation in this network", network.name, f"{path}.to.guest",
+            "Reserve an address for it under dhcp.reservations, or give to.address.",
+        )
+    return found
+
+
+def _dnat(forward, targets, network, path, subject):
+    listen = forward.listen_address
+    if listen is not None:
+        targets = tuple(one for one in targets if one.version == listen.version)
+        if not targets:
+            raise InvalidInput(
+                f"no target of the IP version of {listen}", subject, f"{path}.listen.address",
+                "Listen on an address of the target's IP version.",
+            )
+    versions = {one.version for one in targets}
+    for number, source in enumerate(forward.sources):
+        if source.version not in versions:
+            raise InvalidInput(
+                f"the source {source} is not of the target's IP version", subject, f"{path}.sources[{number}]",
+                "Leave it out.",
+            )
+    return {
+        "name": forward.name, "type": "dnat", "network": network, "protocols": list(forward.protocols),
+        "listen": {
+            "address": plain(listen), "interface": forward.listen_interface, "ports": port_text(forward.listen_ports),
+        },
+        "to": {
+            "guest": forward.to_guest, "addresses": [plain(one) for one in targets],
+            "ports": port_text(forward.to_ports),
+        },
+        "sources": [plain(one) for one in forward.sources],
+        "hairpin": forward.hairpin,
+    }
+
+
+def parse_rule(item, path, networks):
+    """Return the stored form of one item of nat_rule's C(rules).
+
+    :param networks: {name: Network}, those the host knows and those declared beside.
+    """
+    name = values.name(item["name"], f"{path}.name", item["name"])
+    network = None
+    if item.get("network") is not None:
+        network = networks.get(item["network"])
+        if network is None:
+            raise InvalidInput(
+                f"the network {item['network']} is not known on this host", name, f"{path}.network",
+                "Declare it with virtnet.kvm.net_policy first, or give it under networks.",
+            )
+    kind = item.get("type")
+    if kind == "dnat":
+        return _parse_dnat(item, path, network)
+    if kind in ("masquerade", "snat"):
+        return _parse_source(item, path, network, kind)
+    if kind == "exempt":
+        return _parse_exempt(item, path, network)
+    raise InvalidInput("no type is given", name, f"{path}.type", "Give masquerade, snat, dnat or exempt.")
+
+
+def _refuse_others(item, path, allowed):
+    for key in ("network", "source", "destination", "interface", "to", "listen", "sources", "protocol"):
+        if item.get(key) and key not in allowed:
+            raise InvalidInput(
+                f"a rule of type {item['type']} has no {key}", item["name"], f"{path}.{key}", "Leave it out.",
+            )
+
+
+def _sources(item, path, network):
+    if (item.get("source") is None) == (network is None):
+        raise InvalidInput(
+            "it is not clear whose packets are meant", item["name"], f"{path}.source", "Give either network or source."
+        )
+    if network is None:
+        return [plain(values.subnet(item["source"], f"{path}.source", item["name"]))]
+    if not network.subnets:
+        raise InvalidInput(
+            f"the network {network.name} has no known subnet", item["name"], f"{path}.network", "Give source instead."
+        )
+    return [plain(one) for one in network.subnets]
+
+
+def _parse_source(item, path, network, kind):
+    _refuse_others(item, path, ("network", "source", "interface") + (("to",) if kind == "snat" else ()))
+    rule = {
+        "name": item["name"], "type": kind, "network": network.name if network else None,
+        "bridge": network.bridge if network else None, "sources": _sources(item, path, network), "interface": None,
+    }
+    if item.get("interface") is not None:
+        rule["interface"] = values.link_name(item["interface"], f"{path}.interface", item["name"])
+    if kind == "masquerade":
+        return rule
+    text = (item.get("to") or {}).get("address")
+    if text is None:
+        raise InvalidInput("snat needs the address to translate to", item["name"], f"{path}.to.address", "Give it.")
+    address = values.address(text, f"{path}.to.address", item["name"])
+    rule["sources"] = [
+        one for one in rule["sources"] if values.subnet(one, f"{path}.source", item["name"]).version == address.version
+    ]
+    if not rule["sources"]:
+        raise InvalidInput(
+            f"{address} is not of the sources' IP version", item["name"], f"{path}.to.address", "Use one version."
+        )
+    rule["to"] = {"address": plain(address)}
+    return rule
+
+
+def _parse_exempt(item, path, network):
+    _refuse_others(item, path, ("network", "source", "destination"))
+    if item.get("destination") is None:
+        raise InvalidInput("an exemption needs its destination", item["name"], f"{path}.destination", "Give a subnet.")
+    destination = values.subnet(item["destination"], f"{path}.destination", item["name"])
+    sources = [
+        one for one in _sources(item, path, network)
+        if values.subnet(one, f"{path}.source", item["name"]).version == destination.version
+    ]
+    if not sources:
+        raise InvalidInput(
+            f"{destination} is not of the source's IP version", item["name"], f"{path}.destination", "Use one version."
+        )
+    return {
+        "name": item["name"], "type": "exempt", "network": network.name if network else None, "sources": sources,
+        "destination": plain(destination),
+    }
+
+
+def _parse_dnat(item, path, network):
+    _refuse_others(item, path, ("network", "listen", "to", "sources", "protocol"))
+    for key in ("listen", "to"):
+        if item.get(key) is None:
+            raise InvalidInput(f"a rule of type dnat needs {key}", item["name"], f"{path}.{key}", "Give it.")
+    if item["listen"].get("ports") is None:
+        raise InvalidInput("no port to listen on", item["name"], f"{path}.listen.ports", "Write 8080 or 8000-8099.")
+    forward = models.parse_port_forward(item, path, item["name"])
+    if network is not None:
+        targets = _targets(network, forward.to_guest, forward.to_address, path)
+    elif forward.to_guest is not None:
+        raise InvalidInput(
+            "a guest's name without its network", item["name"], f"{path}.to.guest", "Give network too, or to.address."
+        )
+    else:
+        targets = (forward.to_address,)
+    return _dnat(forward, targets, network.name if network else None, path, item["name"])

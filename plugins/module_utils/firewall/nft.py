@@ -1,0 +1,190 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""nft on the host: load in one transaction, read back, and tell what the kernel holds from what it should.
+
+What it should hold is what nft itself makes of our text: the text is loaded into an empty network namespace and listed
+there, by the same nft and kernel, so no two spellings of one rule are ever taken for two rules. Its digest is kept under
+/run (lost with a reboot, no harm), so a run without changes lists the tables and compares, and that is all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+
+from ansible_collections.virtnet.kvm.plugins.module_utils import files
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, MissingDependency
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import MARK
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.ruleset import FAMILIES, NAME
+from ansible_collections.virtnet.kvm.plugins.module_utils.host import RUN
+
+EXPECTED = os.path.join(RUN, "nft-expected.json")
+_FAR_LINES = 8
+
+
+def canonical(listing):
+    """Return {table: {object: value}} of an C(nft -j list) without handles and with sets in one order. Pure."""
+    tables = {}
+    for one in listing.get("nftables", ()):
+        kind, body = next(iter(one.items()))
+        if kind == "metainfo":
+            continue
+        body = {key: value for key, value in body.items() if key != "handle"}
+        if kind == "table":
+            tables.setdefault(f"{body['family']} {body['name']}", {})
+            continue
+        table = tables.setdefault(f"{body['family']} {body['table']}", {})
+        if kind == "rule":
+            table.setdefault(f"rules of chain {body['chain']}", []).append(
+                {key: value for key, value in body.items() if key not in ("family", "table", "chain")}
+            )
+            continue
+        if "elem" in body:
+            body["elem"] = sorted(body["elem"], key=lambda element: json.dumps(element, sort_keys=True))
+        table[f"{kind} {body['name']}"] = {
+            key: value for key, value in body.items() if key not in ("family", "table", "name")
+        }
+    return tables
+
+
+def digest(tables):
+    """Return a digest of the canonical form. Pure."""
+    return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()
+
+
+def differences(expected, found):
+    """Return what was changed by hand, as sentences: objects, elements, rules gone, added or reordered. Pure."""
+    lines = []
+    for table in sorted(set(expected) | set(found)):
+        if table not in found:
+            lines.append(f"table {table} is gone")
+            continue
+        if table not in expected:
+            lines.append(f"table {table} is there unasked")
+            continue
+        before, after = expected[table], found[table]
+        for name in sorted(set(before) | set(after)):
+            if before.get(name) == after.get(name):
+                continue
+            lines.extend(f"table {table}, {name}: {text}" for text in _object_differences(before.get(name), after.get(name)))
+    return lines
+
+
+def _object_differences(expected, found):
+    if expected is None:
+        return ["there unasked"]
+    if found is None:
+        return ["gone"]
+    a = expected if isinstance(expected, list) else expected.get("elem", [])
+    b = found if isinstance(found, list) else found.get("elem", [])
+    what = "rule" if isinstance(expected, list) else "element"
+    known, present = [{json.dumps(one, sort_keys=True) for one in side} for side in (a, b)]
+    lines = []
+    if present - known:
+        lines.append(f"{len(present - known)} {what}(s) added, such as {min(present - known)}")
+    if known - present:
+        lines.append(f"{len(known - present)} {what}(s) gone, such as {min(known - present)}")
+    if not lines:
+        lines.append("rules repeated or in another order" if what == "rule" else "defined otherwise")
+    return lines
+
+
+class Nft:
+    """Effects of nft on one host."""
+
+    def __init__(self, host):
+        self._host = host
+        self._expected = None
+
+    def found(self):
+        """Return the canonical form of our tables in the kernel; raise Conflict if one is not ours."""
+        tables = {}
+        for family in FAMILIES:
+            rc, out, err = self._host.run(["nft", "-j", "list", "table", family, NAME], check=False)
+            if rc != 0:
+                if "No such file or directory" in err:
+                    continue
+                raise CommandFailed(
+                    f"the kernel's rules could not be listed: {err.strip()}", f"table {family} {NAME}", rc=rc, stderr=err
+                )
+            tables.update(canonical(json.loads(out)))
+        for name, objects in tables.items():
+            if f"chain {MARK}" not in objects:
+                raise Conflict(
+                    f"the nftables table {name} is not one of virtnet.kvm's", f"table {name}",
+                    cure=f"Rename it, or remove it with: nft delete table {name}",
+                )
+        return tables
+
+    def expected(self, text):
+        """Return the canonical form that the kernel gives our text, tried out in an empty network namespace."""
+        if not text_has_tables(text):
+            return {}
+        try:
+            _rc, out, _err = self._host.run(
+                ["unshare", "--net", "sh", "-c", "nft -f - && nft -j list ruleset"], data=text, what="trying the ruleset",
+            )
+        except MissingDependency as error:
+            error.cure = "Install util-linux, which has unshare."
+            raise
+        except CommandFailed as error:
+            error.details["rendered"] = text if len(text) < 20000 else text[:20000] + "…"
+            raise
+        return canonical(json.loads(out))
+
+    def expected_digest(self, text):
+        """Return the digest of expected(text), from the cache if this nft has been asked before."""
+        if not text_has_tables(text):
+            return digest({})
+        key = self._key(text)
+        if key not in self._cache():
+            self._cache()[key] = digest(self.expected(text))
+        return self._cache()[key]
+
+    def remember(self, text):
+        """Keep the expectation of the text that is loaded now, and no other."""
+        if not text_has_tables(text):
+            files.remove(EXPECTED)
+            return
+        kept = {self._key(text): self.expected_digest(text)}
+        if files.read(EXPECTED) != json.dumps(kept):
+            files.write(EXPECTED, json.dumps(kept))
+
+    def _cache(self):
+        if self._expected is None:
+            try:
+                self._expected = json.loads(files.read(EXPECTED) or "{}")
+            except ValueError:
+                self._expected = {}
+        return self._expected
+
+    def _key(self, text):
+        """Return a name for this text under this nft and kernel."""
+        path = shutil.which("nft") or "nft"
+        stamp = ""
+        if os.path.exists(path):
+            status = os.stat(path)
+            stamp = f"{status.st_mtime_ns} {status.st_size}"
+        return hashlib.sha256(f"{os.uname().release} {stamp}\n{text}".encode()).hexdigest()
+
+    def load(self, text):
+        """Replace our tables by C(text) in one transaction: all of it, or the old ones stay."""
+        self._host.run(["nft", "-f", "-"], data=text, what="loading the ruleset")
+
+    def drift(self, text, found):
+        """Return what in the kernel is not as C(text) says, as sentences; an empty list if nothing."""
+        if digest(found) == self.expected_digest(text):
+            return []
+        lines = differences(self.expected(text), found)
+        if len(lines) > _FAR_LINES:
+            lines = [*lines[:_FAR_LINES], f"and {len(lines) - _FAR_LINES} more"]
+        return lines
+
+
+def text_has_tables(text):
+    """Return whether the transaction leaves any table behind. Pure."""
+    return "\ntable " in text

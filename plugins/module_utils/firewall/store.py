@@ -1,0 +1,151 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The host's own truth about policy and translation: one file a network, one file a set of rules.
+
+A run changes only the entries it was given, and the ruleset is rendered from all of them, so no play erases another's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from ansible_collections.virtnet.kvm.plugins.module_utils import files
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import entries, ruleset
+from ansible_collections.virtnet.kvm.plugins.module_utils.host import ETC
+
+NETWORKS = os.path.join(ETC, "networks.d")
+RULES = os.path.join(ETC, "rules.d")
+README = os.path.join(ETC, "README")
+MARK = "virtnet.kvm"
+
+README_TEXT = """\
+This folder is written by the Ansible collection virtnet.kvm. It holds what this host was told about its virtual networks.
+
+networks.d/NAME.json     policy of a network (module net_policy)
+rules.d/SET.json         address translation (module nat_rule); @NAME.json belongs to the network NAME
+virtnet.nft              the packet filter made of both, loaded at boot by virtnet-firewall.service
+
+In the kernel it is two tables, and nothing outside of them:
+    nft list table inet virtnet
+    nft list table bridge virtnet
+
+Which network, which guest, which rule: the comments in virtnet.nft name them. Dropped packets of networks with log_drops:
+    tcpdump -ni nflog:64
+
+To load it again:
+    systemctl restart virtnet-firewall.service        (or: nft -f /etc/virtnet/virtnet.nft)
+
+To switch it off until the next boot or run:
+    nft delete table inet virtnet; nft delete table bridge virtnet
+
+To take all of it back by hand:
+    systemctl disable --now virtnet-firewall.service
+    nft delete table inet virtnet; nft delete table bridge virtnet
+    rm -r /etc/systemd/system/virtnet-firewall.service /etc/virtnet; systemctl daemon-reload
+
+Forwarding is in /etc/sysctl.d/60-virtnet.conf (module ip_forward). What it was before is in /var/lib/virtnet/baseline.json.
+"""
+
+
+class State:
+    """What the store holds: C(networks) {name: entry}, C(rules) {set: {name: rule}}, plain values."""
+
+    def __init__(self, networks, rules):
+        self.networks = networks
+        self.rules = rules
+        self._parsed = None
+
+    def __eq__(self, other):
+        return isinstance(other, State) and (self.networks, self.rules) == (other.networks, other.rules)
+
+    __hash__ = None  # entries are exchanged while a new state is made
+
+    def copy(self):
+        return State(dict(self.networks), {owner: dict(rules) for owner, rules in self.rules.items()})
+
+    @property
+    def empty(self):
+        return not self.networks and not self.rules
+
+    def parsed(self):
+        """Return the Networks, sorted by name; to be asked for when the entries are complete."""
+        if self._parsed is None:
+            self._parsed = [
+                entries.stored_network(entry, os.path.join(NETWORKS, f"{name}.json"))
+                for name, entry in sorted(self.networks.items())
+            ]
+        return self._parsed
+
+    def flat_rules(self):
+        """Return {(set, name): rule}, sorted."""
+        return {(owner, name): rule for owner in sorted(self.rules) for name, rule in sorted(self.rules[owner].items())}
+
+    def transaction(self):
+        """Return the ruleset as text."""
+        return ruleset.transaction(self.parsed(), self.flat_rules())
+
+
+def _load_folder(folder):
+    found = {}
+    try:
+        names = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return found
+    for file_name in names:
+        if file_name.startswith(".") or not file_name.endswith(".json"):
+            continue
+        path = os.path.join(folder, file_name)
+        try:
+            content = json.loads(files.read(path) or "")
+            if content["made_by"] != MARK:
+                raise KeyError("made_by")
+        except (ValueError, KeyError, TypeError) as error:
+            raise Conflict(
+                "the file is not one of virtnet.kvm's, or was cut off", path, cure="Move it away and run the play again."
+            ) from error
+        found[file_name[: -len(".json")]] = content
+    return found
+
+
+def load():
+    """Return the State on this host."""
+    return State(
+        {name: content["network"] for name, content in _load_folder(NETWORKS).items()},
+        {owner: {rule["name"]: rule for rule in content["rules"]} for owner, content in _load_folder(RULES).items()},
+    )
+
+
+def _dump(content):
+    return json.dumps({"made_by": MARK, "version": 1, **content}, indent=2, sort_keys=True) + "\n"
+
+
+def save(before, after):
+    """Write the entries that differ, each file whole or not at all."""
+    if after.empty:
+        _save_folder(NETWORKS, before.networks, {}, "network")
+        _save_folder(RULES, before.rules, {}, "rules")
+        files.remove(README)
+    else:
+        if files.read(README) != README_TEXT:
+            files.write(README, README_TEXT, mode=0o644)
+        _save_folder(NETWORKS, before.networks, after.networks, "network")
+        _save_folder(RULES, _listed(before.rules), _listed(after.rules), "rules")
+    for folder in (NETWORKS, RULES):
+        files.remove_empty_folders(folder, ETC)
+
+
+def _listed(rules):
+    return {owner: [named[name] for name in sorted(named)] for owner, named in rules.items() if named}
+
+
+def _save_folder(folder, before, after, key):
+    for name in before:
+        if name not in after:
+            files.remove(os.path.join(folder, f"{name}.json"))
+    for name, content in after.items():
+        if before.get(name) != content:
+            files.write(os.path.join(folder, f"{name}.json"), _dump({key: content}))

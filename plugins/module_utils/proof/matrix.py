@@ -1,0 +1,303 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The expected matrix: every cell that a proof looks at, and what each end has to send for it. Pure.
+
+Yes and no come from contract.verdict() alone; this module says between which addresses they are tried, and how:
+with the sender's own routes, or, where a no must not be owed to a missing route, by the next hop itself (C(via)).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+
+from ansible_collections.virtnet.kvm.plugins.module_utils import contract, values
+from ansible_collections.virtnet.kvm.plugins.module_utils.proof import ends as ends_of
+from ansible_collections.virtnet.kvm.plugins.module_utils.proof.ends import VERSIONS, family
+
+PROTOCOLS = ("icmp", "tcp", "udp")
+DNS_PORT = 53
+#: First of the source ports; all are below those that kernels give away, and none is the port of the proof.
+SPORT = 12000
+PAIRS = ("all", "one")
+
+
+def token_base(sessions):
+    """Return the first token of a proof; tokens of two proofs at one time are apart, and none overflows 32 bits."""
+    digest = hashlib.sha256("\0".join(sorted(sessions)).encode()).digest()
+    return 0x10000000 + int.from_bytes(digest[:4], "big") % 0xE0000000
+
+
+class Builder:
+    """Collects cells; what it needs to know of the fleet is gathered once."""
+
+    def __init__(self, fleet, dns_names=(), pairs="all"):
+        self.machines = {name: ends_of.machine(name, facts) for name, facts in fleet.items()}
+        self.hosts = [one for one in self.machines.values() if one.kind == "host"]
+        self.outside = [one for one in self.machines.values() if one.kind == "outside"]
+        self.guests, self.cells, self.notes = [], [], []
+        self.dns_names = dns_names
+        self.pairs = pairs
+        for one in self.hosts:
+            found, notes = ends_of.guest_ends(one.name, fleet[one.name])
+            self.guests += found
+            self.notes += notes
+        self.base = token_base(str(facts["session"]) for facts in fleet.values())
+
+    # -- one cell
+
+    def add(self, src, dst, version, protocol, address, verdict, reply=True, control=False, **how):
+        """Add the cell C(src) → C(dst) at C(address); C(how): port, via, dev, source, name (of DNS)."""
+        port = how.pop("port", None) or dst.port
+        mark = f" {how['name']}" if how.get("name") else ""
+        where = f" ({address})" if src.kind == "guest" and dst.kind == "host" and src.host == dst.host else ""
+        number = f"/{port}" if protocol in ("tcp", "udp") and port != dst.port else ""
+        cell = {
+            "name": f"{src.label} → {dst.label}{where} {family(version)} {protocol}{number}{mark}",
+            "from": src.label, "to": dst.label, "family": family(version), "protocol": protocol,
+            "expected": "yes" if verdict.allowed else "no", "contract": verdict.why, "address": address, "port": port,
+            "source_expected": self.sources(src, version, verdict.source) if verdict.allowed else None,
+            "reply": bool(reply), "control": control, "token": None, "via": how.get("via"),
+            "sender": [src.host, src.process], "receiver": [dst.host, dst.process],
+        }
+        cell["problem"] = src.problems.get(version) or dst.problems.get(version)
+        if cell["problem"] is None and address is None:
+            cell["problem"] = f"{dst.label} has no {family(version)} address"
+        if cell["problem"] is None:
+            cell["token"] = self.base + len(self.cells)
+            cell["how"] = {key: value for key, value in how.items() if value is not None}
+        self.cells.append(cell)
+        return cell
+
+    def sources(self, src, version, source):
+        """Return the addresses under which a conversation of C(src) may arrive."""
+        if source == "host":
+            return self.machines[src.host].own(version, but=src.network.bridge)
+        return list(src.addresses.get(version, ())) if src.kind == "guest" else self.machines[src.host].own(version)
+
+    def each(self, src, dst, version, address, reply=True, forced=None, **how):
+        """Add the cells of all protocols. What is allowed goes by the sender's own routes, what is not by C(forced)."""
+        for protocol in PROTOCOLS:
+            verdict = contract.verdict(src.party, dst.party, protocol, dst.port)
+            extra = {} if verdict.allowed else forced or {}
+            self.add(src, dst, version, protocol, address, verdict, reply, **how, **extra)
+
+    # -- how a no is forced
+
+    def forced(self, src, version):
+        """A guest that has no route out puts its packet on the host's bridge itself, for the host to forward."""
+        mac = self.machines[src.host].bridge_mac(src.network)
+        if mac is None or src.dev is None or src.address(version) is None:
+            return {}
+        return {"via": mac, "dev": src.dev, "source": src.address(version)}
+
+    # -- the kinds of cells
+
+    def guest_to_guest(self):
+        seen = {}
+        for src in self.guests:
+            for dst in self.guests:
+                if (src.host, src.process) == (dst.host, dst.process):
+                    continue
+                kind = (src.host, src.network.name, dst.host, dst.network.name)
+                if self.pairs == "one" and seen.setdefault(kind, (src, dst)) != (src, dst):
+                    continue
+                if src.host != dst.host and not self._addressable(src, dst):
+                    continue
+                near = contract.same_network(src.party, dst.party)
+                for version in VERSIONS:
+                    if src.has(version) and dst.has(version):
+                        forced = None if near else self.forced(src, version)
+                        self.each(src, dst, version, dst.address(version), self._reply(src, dst), forced)
+
+    def _addressable(self, src, dst):
+        """Return whether a guest of one host can mean a guest of another by an address; else note why not."""
+        if contract.same_network(src.party, dst.party):
+            return True
+        taken = [one for network in self.machines[src.host].networks for one in network.subnets]
+        for one in dst.network.subnets:
+            for other in taken:
+                if one.version == other.version and one.overlaps(other):
+                    both = " and ".join(sorted((src.host, dst.host)))
+                    self._note(f"{both} both have {one}: no guest can address the other host's.")
+                    return False
+        mode = (dst.network.declared.get("return_routes") or {}).get("mode") or "none"
+        if mode == "none" and dst.network.model == "routed" and contract.verdict(src.party, dst.party).allowed:
+            self._note(f"{dst.network.name}@{dst.host} has no return_routes: guests of {src.host} have no way to it.")
+            return False
+        return True
+
+    def _note(self, text):
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def _reply(self, src, dst):
+        """Return whether a reply is owed: not where nobody told the other side a way back to a routed network."""
+        network = src.network
+        if src.kind != "guest" or network.model != "routed" or network.masquerade or src.host == dst.host:
+            return True
+        return ((network.declared.get("return_routes") or {}).get("mode") or "none") != "none"
+
+    def _sample(self, host):
+        """Return the guests of a host that stand for their networks: all, or the first of each."""
+        mine = [one for one in self.guests if one.host == host]
+        return mine if self.pairs == "all" else list({one.network.name: one for one in reversed(mine)}.values())[::-1]
+
+    @staticmethod
+    def _addresses(guest, one, version):
+        """Return the addresses by which a guest asks its host: in its network, and on the LAN."""
+        lan = [each.ip for each in one.lan[version][:1]]
+        return list(dict.fromkeys(str(each) for each in (guest.network.gateway(version), *lan) if each is not None))
+
+    def guest_and_host(self):
+        for one in self.hosts:
+            for guest in self._sample(one.name):
+                for version in VERSIONS:
+                    if not guest.has(version):
+                        continue
+                    gateway = guest.network.gateway(version)
+                    for address in self._addresses(guest, one, version):
+                        near = any(ipaddress.ip_address(address) in each for each in guest.network.subnets)
+                        forced = None if near else self.forced(guest, version)
+                        self.each(guest, one.end, version, address, forced=forced)
+                    # Without a route into the network, the host's kernel takes a link that it is told for the way.
+                    bridge = guest.network.bridge
+                    forced = {"dev": bridge} if gateway is None and bridge in one.links else None
+                    if one.end.has(version):
+                        self.each(one.end, guest, version, guest.address(version), forced=forced)
+
+    def guest_and_outside(self):
+        """Other KVM hosts are outside, too."""
+        for one in self.hosts:
+            for guest in self._sample(one.name):
+                for other in [*self.outside, *(each for each in self.hosts if each is not one)]:
+                    for version in VERSIONS:
+                        if guest.has(version) and other.lan[version] and one.lan[version]:
+                            self._guest_and_machine(guest, one, other, version)
+
+    def _guest_and_machine(self, guest, one, other, version):
+        pair = one.shared(other, version)
+        address = pair[1] if pair else str(other.lan[version][0].ip)
+        forced = None if guest.network.model == "bridged" else self.forced(guest, version)
+        self.each(guest, other.end, version, address, self._reply(guest, other.end), forced)
+        # The other machine hands its packet to the KVM host, as if it had a route: nobody's routing table is touched.
+        how = {}
+        if guest.network.model != "bridged" and pair:
+            how = {"via": pair[0], "source": pair[1]}
+        self.each(other.end, guest, version, guest.address(version), **how)
+
+    def dns(self):
+        for guest in self.guests:
+            network = guest.network
+            if not contract.has_services(network) or (network.dns is not None and not network.dns.enabled):
+                continue
+            server = self.machines[guest.host].end
+            for version in VERSIONS:
+                gateway = network.gateway(version)
+                verdict = contract.verdict(guest.party, server.party, "udp", DNS_PORT)
+                if gateway is None or not verdict.allowed or not guest.has(version):
+                    continue
+                for name in self.dns_names:
+                    self.add(guest, server, version, "dns", str(gateway), verdict, port=DNS_PORT, name=name)
+
+    def exceptions(self):
+        """What a policy opens by port: the first port of each range."""
+        for guest in list(self.guests):
+            one = self.machines[guest.host]
+            hosts = {version: next(iter(self._addresses(guest, one, version)), None) for version in VERSIONS}
+            for access in guest.network.policy.host_access:
+                self._opened(guest, one.end, access, hosts)
+            for access in guest.network.policy.allow_to:
+                for dst in self.guests:
+                    if dst.host == guest.host and dst.network.name == access.network and dst.process != guest.process:
+                        self._opened(guest, dst, access, {version: dst.address(version) for version in VERSIONS})
+
+    def _opened(self, src, dst, access, addresses):
+        for port in sorted({first for first, last in access.ports}):
+            for version in VERSIONS:
+                if src.has(version) and addresses[version] is not None:
+                    verdict = contract.verdict(src.party, dst.party, access.protocol, port)
+                    self.add(src, dst, version, access.protocol, str(addresses[version]), verdict, port=port)
+
+    # -- controls
+
+    def controls(self):
+        """Add, for each listener that must stay unheard, somebody whom it must hear; the listener itself if need be."""
+        heard, silent = set(), {}
+        everybody = {one.label: one for one in [*self.guests, *(each.end for each in self.machines.values())]}
+        for cell in self.cells:
+            if cell["protocol"] != "dns" and cell["token"] is not None:
+                listener = (cell["to"], cell["protocol"], cell["family"])
+                if cell["expected"] == "yes":
+                    heard.add(listener)
+                else:
+                    silent[listener] = cell
+        for (label, protocol, name), cell in silent.items():
+            if (label, protocol, name) in heard:
+                continue
+            dst, version = everybody[label], int(name[-1])
+            src, address = self._control(dst, version, cell["address"], protocol)
+            verdict = contract.Verdict(True, "own", "a control: the same listener hears this")
+            self.add(src, dst, version, protocol, address, verdict, control=True)
+
+    def _control(self, dst, version, address, protocol):
+        if dst.kind == "guest":
+            own = self.machines[dst.host].end
+            for src in [own, *(one for one in self.guests if one.host == dst.host and one.network is dst.network)]:
+                able = src.label != dst.label and src.address(version) and not src.problems.get(version)
+                if able and contract.verdict(src.party, dst.party, protocol, dst.port).allowed:
+                    return src, address
+            return dst, address
+        for other in self.machines.values():
+            pair = self.machines[dst.host].shared(other, version) if other.name != dst.host else None
+            if pair and not other.end.problems.get(version):
+                return other.end, pair[0]
+        return dst, address
+
+    # -- all of it
+
+    def build(self):
+        self.guest_to_guest()
+        self.guest_and_host()
+        self.guest_and_outside()
+        self.dns()
+        self.exceptions()
+        self.controls()
+        if not self.outside:
+            self.notes.append("No outside machine takes part: guest to outside and outside to guest are not proven.")
+        if self.guests and not self.dns_names:
+            self.notes.append("No DNS names were given: resolving is not proven.")
+        return finish(self.base, self.cells, self.notes)
+
+
+def finish(base, cells, notes):
+    """Return {cells, notes, tokens, sends}: sends are {host: {process: [what its probe must send]}}."""
+    sends = {}
+    for number, cell in enumerate(cells):
+        how = cell.pop("how", None)
+        if cell["token"] is None:
+            continue
+        host, process = cell["sender"]
+        sends.setdefault(host, {}).setdefault(process, []).append(
+            {
+                "token": cell["token"], "to": cell["address"], "family": int(cell["family"][-1]),
+                "protocol": cell["protocol"], "port": cell["port"] or 0, "sport": SPORT + (base + number) % 20000,
+                "wanted": cell["expected"] != "no", **how,
+            }
+        )
+    return {"cells": cells, "notes": notes, "sends": sends, "tokens": [base, base + max(0, len(cells) - 1)]}
+
+
+def plan(fleet, dns_names=(), pairs="all"):
+    """Return the plan of a proof: {cells, notes, tokens, sends}.
+
+    :param fleet: {host: what the step listen of guest_probe returned}.
+    :param pairs: C(one): one pair of guests for each pair of networks.
+    """
+    if pairs not in PAIRS:
+        raise ValueError(f"pairs is one of {', '.join(PAIRS)}, not {pairs!r}")
+    for number, name in enumerate(dns_names):
+        values.domain(name, f"dns_names[{number}]")
+    return Builder(fleet, tuple(dns_names), pairs).build()

@@ -1,0 +1,279 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nat_rule
+short_description: Translate addresses of virtual networks, outwards and by port forwards
+version_added: "0.1.0"
+description:
+  - Masquerading, source translation, port forwards with hairpin, and exemptions from them, in IPv4 and IPv6, for whole sets of
+    rules in one transaction.
+  - Rules come from I(rules), which belong to the set I(set), and from I(networks), whose C(masquerade) and C(port_forwards)
+    become rules of a set of their own for each network. A run changes only the sets it is given.
+  - What stays in its subnet, multicast, broadcast, and what does not leave its bridge is never translated.
+  - The rules are maps and sets, so ten thousand port forwards cost a packet no more than one.
+  - The host keeps what it was told in C(/etc/virtnet/rules.d); rules are loaded at boot before libvirtd. Rules that were
+    changed by hand are seen, in check mode too, and mended.
+options:
+  rules:
+    description: The rules of I(set).
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: Name of the rule in its set.
+        type: str
+        required: true
+      state:
+        description: Whether the rule shall be there.
+        type: str
+        choices: [present, absent]
+        default: present
+      type:
+        description:
+          - C(masquerade), packets leave as the host, under the address of the link they leave by.
+          - C(snat), packets leave under the address I(to.address).
+          - C(dnat), a port forward.
+          - C(exempt), packets from I(source) or I(network) to I(destination) keep their source.
+          - Needed unless I(state=absent).
+        type: str
+        choices: [masquerade, snat, dnat, exempt]
+      network:
+        description:
+          - A network, known by M(virtnet.kvm.net_policy) or given in I(networks). Its subnets are the source; with I(type=dnat),
+            its reservations say which address the guest I(to.guest) has.
+        type: str
+      source:
+        description: Subnet whose packets are translated, instead of I(network).
+        type: str
+      destination:
+        description: With I(type=exempt), the subnet towards which nothing is translated.
+        type: str
+      interface:
+        description: With I(type=masquerade) and I(type=snat), only what leaves by this link.
+        type: str
+      protocol:
+        description: With I(type=dnat), the protocol.
+        type: str
+        choices: [tcp, udp, both]
+      listen:
+        description: With I(type=dnat), where the host listens.
+        type: dict
+        suboptions:
+          address:
+            description: One of the host's addresses; if not given all but those inside virtual networks.
+            type: str
+          interface:
+            description: One of the host's links; all if not given. The host and its guests then do not reach the forward.
+            type: str
+          ports:
+            description: A port, or a range as C(8000-8099).
+            type: str
+      to:
+        description: With I(type=dnat) the guest, with I(type=snat) the new source.
+        type: dict
+        suboptions:
+          guest:
+            description: Name of the guest; its addresses are those reserved in I(network).
+            type: str
+          address:
+            description: The address.
+            type: str
+          ports:
+            description: The guest's port or range; default is that of I(listen).
+            type: str
+      sources:
+        description: With I(type=dnat), subnets that may use it; all if empty.
+        type: list
+        elements: str
+      hairpin:
+        description: With I(type=dnat), whether the host and its guests reach it too.
+        type: bool
+        default: true
+  set:
+    description: The owner of I(rules); I(purge) reaches no further.
+    type: str
+    default: default
+  purge:
+    description: Remove the rules of I(set) that are not in I(rules).
+    type: bool
+    default: false
+  networks:
+    description:
+      - Networks whose C(masquerade) and C(port_forwards) become rules, in the collection's data model. With C(state=absent) the
+        rules of the network go. Those with C(firewall=libvirt) get none.
+    required: false
+  backend:
+    description: What the rules are made for.
+    type: str
+    choices: [nftables]
+    default: nftables
+extends_documentation_fragment:
+  - virtnet.kvm.network
+attributes:
+  check_mode:
+    description: Can run in check mode and return what a real run would.
+    support: full
+  diff_mode:
+    description: Returns the rules and the state of the ruleset before and after.
+    support: full
+notes:
+  - Packets to a port forward's target are let through the filter of M(virtnet.kvm.net_policy) without further ado.
+  - A link or guest need not exist when its rule is made.
+  - A forward on no address in particular leaves out those that the host has inside its virtual networks; guests ask for DNS
+    there.
+requirements:
+  - nft (nftables 1.0 or newer), unshare (util-linux)
+  - conntrack, to cut conversations
+seealso:
+  - module: virtnet.kvm.net_policy
+  - module: virtnet.kvm.ip_forward
+author:
+  - The virtnet.kvm authors (@virtnet)
+"""
+
+EXAMPLES = r"""
+- name: Translate a network, and forward a port of the host to one of its guests
+  virtnet.kvm.nat_rule:
+    networks:
+      - name: natnet
+        model: nat
+        addresses: [10.64.100.1/24]
+        dhcp:
+          reservations:
+            - {name: vm0, mac: "52:54:00:00:00:01", address: 10.64.100.2}
+        port_forwards:
+          - name: web
+            listen: {ports: "8080"}
+            to: {guest: vm0, ports: "80"}
+
+- name: Rules of one's own, and no others in this set
+  virtnet.kvm.nat_rule:
+    set: lab
+    purge: true
+    rules:
+      - name: out
+        type: masquerade
+        source: 10.80.0.0/24
+        interface: eth0
+      - name: not to the office
+        type: exempt
+        source: 10.80.0.0/24
+        destination: 10.1.0.0/16
+
+- name: No translation for a network any longer
+  virtnet.kvm.nat_rule:
+    networks:
+      - name: natnet
+        state: absent
+"""
+
+RETURN = r"""
+rules:
+  description: The rules of the declared sets, in normal form. Set C(@NAME) is that of the network NAME.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - set: "@natnet"
+      name: masquerade
+      type: masquerade
+      network: natnet
+      bridge: natbr0
+      sources: [10.64.100.0/24]
+      interface:
+actions:
+  description: What was done, or in check mode would be.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: V(rule) or V(ruleset).
+      type: str
+    name:
+      description: Set and name of the rule.
+      type: str
+    op:
+      description: V(add), V(update), V(remove) or V(load).
+      type: str
+    effect:
+      description: What running guests notice of it.
+      type: str
+    guests:
+      description: The guests that notice.
+      type: list
+      elements: str
+    outage_s:
+      description: For how long at most, in seconds.
+      type: float
+    note:
+      description: What had been changed by hand, if anything.
+      type: str
+  sample:
+    - {kind: rule, name: "@natnet/masquerade", op: add, effect: none, guests: [], outage_s: 0}
+backend:
+  description: What the rules are made for.
+  returned: success
+  type: str
+  sample: nftables
+rendered:
+  description: The whole ruleset of the collection on this host, as nft reads it.
+  returned: success
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import network_options
+from ansible_collections.virtnet.kvm.plugins.module_utils.engine import run_module
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.rooms import TranslationRoom
+
+
+def rule_options():
+    return {
+        "name": {"type": "str", "required": True},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "type": {"type": "str", "choices": ["masquerade", "snat", "dnat", "exempt"]},
+        "network": {"type": "str"},
+        "source": {"type": "str"},
+        "destination": {"type": "str"},
+        "interface": {"type": "str"},
+        "protocol": {"type": "str", "choices": ["tcp", "udp", "both"]},
+        "listen": {
+            "type": "dict",
+            "options": {"address": {"type": "str"}, "interface": {"type": "str"}, "ports": {"type": "str"}},
+        },
+        "to": {
+            "type": "dict",
+            "options": {"guest": {"type": "str"}, "address": {"type": "str"}, "ports": {"type": "str"}},
+        },
+        "sources": {"type": "list", "elements": "str"},
+        "hairpin": {"type": "bool", "default": True},
+    }
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "rules": {"type": "list", "elements": "dict", "options": rule_options()},
+            "set": {"type": "str", "default": "default"},
+            "purge": {"type": "bool", "default": False},
+            "networks": {"type": "list", "elements": "dict", "options": network_options()},
+            "backend": {"type": "str", "choices": ["nftables"], "default": "nftables"},
+        },
+        required_one_of=[("rules", "networks")],
+        required_if=[("purge", True, ("rules",))],
+        supports_check_mode=True,
+    )
+    given = module.params
+    run_module(
+        module, lambda host: TranslationRoom(host, given["set"], given["rules"], given["networks"], given["purge"])
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: net_policy
+short_description: Hold virtual networks to the contract of their model
+version_added: "0.1.0"
+description:
+  - Filters the packets of virtual networks so that each keeps the contract of its model, who may open a conversation with
+    whom, in IPv4 and IPv6 alike. Isolated guests reach nobody but each other (and the host's DHCP and DNS, where it serves
+    them), NAT guests are closed to the outside but for their port forwards, and no guest speaks under an address that is
+    not of its network, reserved for another guest, or the gateway's.
+  - The host keeps what it was told in C(/etc/virtnet/networks.d). A run changes only the networks it is given; the rules are
+    rendered from all of them, and replaced in one transaction, into two nftables tables of the collection's own,
+    C(inet virtnet) and C(bridge virtnet). Nobody else's rules are touched.
+  - The rules name bridges by string and so may be there before the networks are. A unit loads them at boot, before libvirtd.
+  - Rules that were changed by hand are seen, in check mode too, and mended.
+  - Conversations that a change forbids are cut, where the command C(conntrack) is on the host; no others.
+options:
+  backend:
+    description: What the rules are made for.
+    type: str
+    choices: [nftables]
+    default: nftables
+extends_documentation_fragment:
+  - virtnet.kvm.network
+attributes:
+  check_mode:
+    description: Can run in check mode and return what a real run would.
+    support: full
+  diff_mode:
+    description: Returns the policy of the networks and the state of the rules before and after.
+    support: full
+notes:
+  - Run it before M(virtnet.kvm.virt_net_model), and with I(state=absent) after it; there is then no moment with a network up
+    and its filter not there.
+  - A drop of these rules is final. A packet that they let pass is still seen by libvirt's rules, firewalld's, Docker's.
+  - Options of a network that are not given (V(addresses), V(dhcp), V(routes)) stay as they were at the last run.
+  - With I(policy.log_drops), drops go to netlink group 64; read them with C(tcpdump -ni nflog:64).
+  - Within one network, what one guest may do to another is limited to the gateway's and reserved addresses being kept.
+requirements:
+  - nft (nftables 1.0 or newer), unshare (util-linux)
+  - conntrack, to cut conversations
+seealso:
+  - module: virtnet.kvm.nat_rule
+  - module: virtnet.kvm.virt_net_model
+author:
+  - The virtnet.kvm authors (@virtnet)
+"""
+
+EXAMPLES = r"""
+- name: Hold two networks to their contracts
+  virtnet.kvm.net_policy:
+    networks:
+      - name: natnet
+        model: nat
+        bridge: natbr0
+        addresses: [10.64.100.1/24, "fd00:64::1/64"]
+        dhcp:
+          reservations:
+            - {name: vm0, mac: "52:54:00:00:00:01", address: 10.64.100.2}
+        policy:
+          allow_to:
+            - {network: db, protocol: tcp, ports: ["5432"]}
+      - name: db
+        model: isolated
+        subnets: [10.64.102.0/24]
+
+- name: Take the policy of a network away, after the network itself
+  virtnet.kvm.net_policy:
+    networks:
+      - name: natnet
+        state: absent
+"""
+
+RETURN = r"""
+networks:
+  description: The policy of each declared network that has one, in normal form; the options that the filter uses.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: natnet
+      model: nat
+      bridge: natbr0
+      addresses: [10.64.100.1/24]
+actions:
+  description: What was done, or in check mode would be.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: V(policy) or V(ruleset).
+      type: str
+    name:
+      description: Name of the network.
+      type: str
+    op:
+      description: V(add), V(update), V(remove) or V(load).
+      type: str
+    effect:
+      description: What running guests notice of it.
+      type: str
+    guests:
+      description: The guests that notice.
+      type: list
+      elements: str
+    outage_s:
+      description: For how long at most, in seconds.
+      type: float
+    note:
+      description: What had been changed by hand, if anything.
+      type: str
+  sample:
+    - {kind: policy, name: natnet, op: add, effect: none, guests: [], outage_s: 0}
+backend:
+  description: What the rules are made for.
+  returned: success
+  type: str
+  sample: nftables
+rendered:
+  description: The whole ruleset of the collection on this host, as nft reads it.
+  returned: success
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import network_options
+from ansible_collections.virtnet.kvm.plugins.module_utils.engine import run_module
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.rooms import PolicyRoom
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "networks": {"type": "list", "elements": "dict", "required": True, "options": network_options()},
+            "backend": {"type": "str", "choices": ["nftables"], "default": "nftables"},
+        },
+        supports_check_mode=True,
+    )
+    run_module(module, lambda host: PolicyRoom(host, module.params["networks"]))
+
+
+if __name__ == "__main__":
+    main()

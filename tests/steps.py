@@ -1,0 +1,813 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The steps of `make test`, one after another, each with its log in .build/logs; a failure does not stop the others.
+
+Static checks run beside the building of the lab's host image; what runs on the lab's hosts runs alone. The lab is
+removed at the end, however that comes. The last line counts tests: pytest's and testinfra's, sanity's, Molecule's
+actions; every other check is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import filecmp
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / ".build"
+LOGS = BUILD / "logs"
+JUNIT = BUILD / "junit"
+STATE = BUILD / "tests.json"
+BIN = Path(sys.executable).parent
+SCENARIOS = ROOT / "extensions" / "molecule"
+LAB = os.environ.get("VIRTNET_TEST_LAB", "mol")
+COLLECTION = Path("ansible_collections") / "virtnet" / "kvm"
+
+# Scenarios that only `--full` runs; all others are the covering set.
+LONG_SCENARIOS: frozenset[str] = frozenset()
+
+HEADER = (
+    "Copyright (c) ",
+    "GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)",
+    "SPDX-License-Identifier: GPL-3.0-or-later",
+)
+
+
+class StepFailedError(Exception):
+    """A check found something; the text says what."""
+
+
+@dataclasses.dataclass
+class Counts:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
+
+    def __str__(self) -> str:
+        text = f"{self.passed} passed, {self.failed} failed"
+        return text + (f", {self.skipped} skipped" if self.skipped else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    name: str
+    says: str
+    run: Callable[[Log], Counts | None]
+    cost: int  # seconds it usually takes, for sharing the work out
+    groups: tuple[str, ...] = ()
+    full: bool = False
+    lab: bool = False  # runs on the lab's hosts
+    limit: int = 600  # seconds it may take
+
+    def wanted(self, names: Iterable[str], full: bool) -> bool:
+        return any(name == self.name or (name in self.groups and (full or not self.full)) for name in names)
+
+
+# --- running commands -------------------------------------------------------------------------------------------------
+
+running: set[subprocess.Popen[bytes]] = set()
+stopping = threading.Event()
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End a command and all that it started, gently first: Ansible and Molecule clean up after themselves."""
+    for number, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            break
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+class Log:
+    """A step's log file, and the commands that write to it."""
+
+    def __init__(self, name: str, deadline: float) -> None:
+        self.path = LOGS / f"{name}.log"
+        self.deadline = deadline
+        self.handle = self.path.open("wb")
+
+    def write(self, text: str) -> None:
+        self.handle.write(text.encode() + b"\n")
+        self.handle.flush()
+
+    def text(self) -> str:
+        return self.path.read_text(errors="replace")
+
+    def last_line(self) -> str:
+        with contextlib.suppress(OSError):
+            lines = self.text()[-2000:].strip().splitlines()
+            return re.sub(r"\x1b\[[0-9;]*m", "", lines[-1])[:100] if lines else ""
+        return ""
+
+    def command(self, *argv: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None, check: bool = True) -> int:
+        if stopping.is_set():
+            raise StepFailedError("interrupted")
+        self.write("$ " + " ".join(map(str, argv)))
+        process = subprocess.Popen(
+            list(map(str, argv)), cwd=cwd, env=environment() | (env or {}), stdin=subprocess.DEVNULL,
+            stdout=self.handle, stderr=subprocess.STDOUT, start_new_session=True,
+        )
+        running.add(process)
+        try:
+            status = process.wait(max(1.0, self.deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            kill_group(process)
+            raise StepFailedError(f"{argv[0]} was ended: out of time") from None
+        finally:
+            running.discard(process)
+        if check and status != 0:
+            raise StepFailedError(f"{Path(argv[0]).name} returned {status}")
+        return status
+
+
+@functools.cache
+def environment() -> dict[str, str]:
+    env = dict(os.environ)
+    env["PATH"] = f"{BIN}:{env.get('PATH', '')}"
+    env["ANSIBLE_COLLECTIONS_PATH"] = str(BUILD)
+    env["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")
+    env["ANSIBLE_LOCAL_TEMP"] = str(BUILD / "ansible-tmp")
+    env["PYTHONDONTWRITEBYTECODE"] = "1"
+    env["NO_COLOR"] = env["ANSIBLE_NOCOLOR"] = "1"
+    env["VIRTNET_TEST_LAB"] = LAB
+    # With PYTHONUNBUFFERED Python reads what Ansible pipes to it byte by byte: seconds a task on connection local.
+    for name in ("ANSIBLE_INVENTORY", "FORCE_COLOR", "PY_COLORS", "ANSIBLE_FORCE_COLOR", "PYTHONUNBUFFERED"):
+        env.pop(name, None)
+    return env
+
+
+def source_files() -> list[Path]:
+    """The files of the checkout: those git knows and those it would, without what it ignores."""
+    listing = subprocess.run(
+        ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout
+    return sorted(Path(name) for name in set(listing.split("\0")) if name and (ROOT / name).is_file())
+
+
+def fingerprint() -> str:
+    digest = hashlib.sha256(sys.version.encode())
+    for name in source_files():
+        digest.update(f"{name}\0".encode())
+        digest.update(hashlib.sha256((ROOT / name).read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def copy_sources(target: Path) -> None:
+    """Make `target` a copy of the checkout's files, without git's own: ansible-test then looks at every file in it."""
+    wanted = set(source_files())
+    for name in wanted:
+        copy = target / name
+        if not (copy.is_file() and filecmp.cmp(ROOT / name, copy, shallow=False)):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy)
+    for path in sorted(target.rglob("*"), reverse=True):
+        if path.relative_to(target).parts[0] == ".git":
+            continue
+        if path.is_dir() and not path.is_symlink():
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        elif path.relative_to(target) not in wanted:
+            path.unlink()
+
+
+def junit_counts(path: Path) -> Counts:
+    if not path.is_file():
+        return Counts()
+    counts = Counts()
+    for suite in ElementTree.parse(path).iter("testsuite"):
+        failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        skipped = int(suite.get("skipped", 0))
+        counts += Counts(int(suite.get("tests", 0)) - failed - skipped, failed, skipped)
+    return counts
+
+
+def pytest_step(log: Log, name: str, *arguments: str, env: dict[str, str] | None = None) -> Counts:
+    report = JUNIT / f"{name}.xml"
+    report.unlink(missing_ok=True)
+    status = log.command(
+        sys.executable, "-m", "pytest", *arguments, f"--junit-xml={report}", "-o", "junit_family=xunit2", env=env, check=False
+    )
+    counts = junit_counts(report)
+    if status != 0 and not counts.failed:
+        counts.failed = 1
+    return counts
+
+
+# --- static checks ----------------------------------------------------------------------------------------------------
+
+
+def ruff(log: Log) -> None:
+    log.command("ruff", "check", "--no-cache", ".")
+
+
+def mypy(log: Log) -> None:
+    log.command("mypy", "-p", "ansible_collections.virtnet.kvm.plugins.module_utils", cwd=BUILD)
+    if (ROOT / "roles/lab_hosts/files/virtnet_lab").is_dir():
+        log.command("mypy", "-p", "virtnet_lab", cwd=BUILD)
+    log.command("mypy", ROOT / "tests/steps.py")
+
+
+def yamllint(log: Log) -> None:
+    log.command("yamllint", "--strict", ".")
+
+
+def changelog(log: Log) -> None:
+    log.command("antsibull-changelog", "lint")
+
+
+def ansible_lint(log: Log) -> None:
+    log.command("ansible-lint", "--offline", "--profile", "production", "--nocolor")
+
+
+def scripts(log: Log) -> None:
+    """Every shell script parses (and pleases shellcheck, if that is here); every program can be executed."""
+    wrong = []
+    check = ["shellcheck", "-x", "-P", "SCRIPTDIR"] if shutil.which("shellcheck") else ["bash", "-n"]
+    for name in source_files():
+        path = ROOT / name
+        first = path.read_bytes()[:80].split(b"\n", 1)[0]
+        shell = first.startswith(b"#!") and re.search(rb"\b(ba|da)?sh\b", first)
+        if (shell or path.suffix == ".sh") and log.command(*check, path, check=False):
+            wrong.append(f"{name}: {check[0]} finds something")
+        if first.startswith(b"#!") and not {"plugins", "templates", "files"} & set(name.parts) and not os.access(path, os.X_OK):
+            wrong.append(f"{name}: begins with #! but cannot be executed")
+    if wrong:
+        raise StepFailedError("\n".join(wrong))
+
+
+def headers(log: Log) -> None:
+    """Every file that can hold a comment says its licence in its first lines."""
+    kinds = {".py", ".yml", ".yaml", ".sh", ".toml", ".cfg", ".txt", ".j2"}
+    names = {"Makefile", "run", ".ansible-lint", ".yamllint", ".gitignore"}
+    excused = {Path("changelogs/changelog.yaml")}
+    wrong = []
+    for name in source_files():
+        if name in excused or not (name.suffix in kinds or name.name in names):
+            continue
+        beginning = (ROOT / name).read_text(errors="replace")[:1500]
+        if beginning.strip() and not all(line in beginning for line in HEADER):
+            wrong.append(f"{name}: lacks the licence's three lines")
+    if wrong:
+        raise StepFailedError("\n".join(wrong))
+
+
+def roles(log: Log) -> None:
+    """Every role has what users and reviewers look for; every playbook and role is found by its full name."""
+    wrong = []
+    for role in sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir()):
+        wrong.extend(
+            f"{role.name}: lacks {part}"
+            for part in ("README.md", "meta/argument_specs.yml", "meta/main.yml", "tasks/main.yml")
+            if not (role / part).is_file()
+        )
+    for playbook in sorted((ROOT / "playbooks").glob("*.yml")):
+        if log.command(
+            "ansible-playbook", "-i", "localhost,", "--syntax-check", f"virtnet.kvm.{playbook.stem}", check=False
+        ):
+            wrong.append(f"virtnet.kvm.{playbook.stem}: the syntax check fails")
+    if wrong:
+        raise StepFailedError("\n".join(wrong))
+
+
+def docs(log: Log) -> None:
+    log.command("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "self", ".")
+
+
+def build(log: Log) -> None:
+    """Build the tarball, unpack it as `ansible-galaxy collection install` does, import and document all that is in it."""
+    dist, installed = BUILD / "dist", BUILD / "installed"
+    shutil.rmtree(dist, ignore_errors=True)
+    shutil.rmtree(installed, ignore_errors=True)
+    copy = BUILD / "tree" / COLLECTION
+    copy_sources(copy)
+    log.command("ansible-galaxy", "collection", "build", "--output-path", dist, copy)
+    tarball = next(dist.glob("virtnet-kvm-*.tar.gz"))
+    with tarfile.open(tarball) as archive:
+        unwanted = [
+            name for name in archive.getnames()
+            if re.search(r"(^|/)(\.build|\.venv|\.git|\.ci|__pycache__|tests/output|ansible\.cfg)(/|$)|\.pyc$", name)
+        ]
+    if unwanted:
+        raise StepFailedError(f"the tarball holds what nobody needs: {', '.join(unwanted[:10])}")
+    log.command("ansible-galaxy", "collection", "install", "--offline", "--no-deps", "-p", installed, tarball)
+    place = installed / COLLECTION
+    env = {"ANSIBLE_COLLECTIONS_PATH": str(installed), "PYTHONPATH": str(installed)}
+    modules = sorted(
+        ".".join(path.relative_to(installed).with_suffix("").parts)
+        for path in place.glob("plugins/**/*.py") if path.name != "__init__.py"
+    )
+    code = f"import importlib\nfor name in {modules!r}: importlib.import_module(name)"
+    log.command(sys.executable, "-c", code, env=env, cwd=installed)
+    for kind, folder in (("module", "modules"), ("filter", "filter"), ("inventory", "inventory")):
+        for path in sorted(place.glob(f"plugins/{folder}/*.py")):
+            if kind != "filter":
+                log.command("ansible-doc", "-t", kind, f"virtnet.kvm.{path.stem}", env=env, cwd=installed)
+
+
+def prepare_get_pip() -> None:
+    """ansible-test wants a script that installs pip, from a host of its own; Python's ensurepip does the same."""
+    spec = importlib.util.find_spec("ansible_test")
+    if spec is None or not spec.submodule_search_locations:
+        raise StepFailedError("ansible-test is not installed")
+    source = Path(spec.submodule_search_locations[0]) / "_internal" / "python_requirements.py"
+    versions = set(re.findall(r"\bpip='([0-9.]+)'", source.read_text()))
+    if not versions:
+        raise StepFailedError(f"{source} no longer says which pip it wants")
+    cache = Path.home() / ".ansible" / "test" / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    for version in versions:
+        script = cache / f"get_pip_{version.replace('.', '_')}.py"
+        if not script.exists():
+            script.write_text("import ensurepip\nensurepip.bootstrap()\n")
+
+
+PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def ansible_test_sanity(log: Log, *arguments: str, python: Path | None = None) -> Counts:
+    prepare_get_pip()
+    copy = BUILD / "sanity" / COLLECTION
+    copy_sources(copy)
+    if not (copy / ".git").exists():
+        # Else ansible-test asks the checkout's git, which ignores all of .build.
+        log.command("git", "init", "-q", copy)
+    status = log.command(
+        "env", "-u", "ANSIBLE_COLLECTIONS_PATH", "-u", "ANSIBLE_CONFIG", "-u", "PYTHONDONTWRITEBYTECODE",
+        "ansible-test", "sanity", "--requirements", "--color", "no", *arguments, cwd=copy, check=False,
+        env={"PATH": f"{BIN}:{python.parent}:{os.environ['PATH']}"} if python else None,
+    )
+    text = log.text()
+    lacking = re.findall(r'WARNING: Required program "([^"]+)" not found', text)
+    ran = re.findall(r'^Running sanity test "([^"]+)"', text, flags=re.MULTILINE)
+    skips = re.findall(r'WARNING: (Skipping sanity test "[^"]+".*)', text)
+    wrong = [line for line in skips if "because it is unsupported" not in line]
+    listed = re.search(r"The (\d+) sanity test\(s\) listed below", text)
+    failed = int(listed.group(1)) if listed else int(status != 0)
+    log.write("\n".join([*re.findall(r"^ERROR: (\S+:\d+:\d+: .*)", text, flags=re.MULTILINE), *wrong]))
+    if not ran:
+        failed = max(failed, 1)
+    skipped = len(skips) - len(wrong) + len(lacking)
+    return Counts(max(0, len(ran) - failed - len(lacking)), failed + len(wrong), skipped)
+
+
+def sanity(log: Log) -> Counts:
+    return ansible_test_sanity(log, "--local", "--python", PYTHON)
+
+
+def units(log: Log) -> Counts:
+    return pytest_step(log, "units", "-q", "-m", "not slow", "tests/unit")
+
+
+# --- what only --full runs --------------------------------------------------------------------------------------------
+
+
+def units_slow(log: Log) -> Counts:
+    if not any("pytest.mark.slow" in path.read_text() for path in (ROOT / "tests/unit").rglob("test_*.py")):
+        return Counts(skipped=1)
+    return pytest_step(log, "units-slow", "-q", "-m", "slow", "tests/unit")
+
+
+def sanity_targets(log: Log) -> Counts:
+    """The sanity tests that look at the managed hosts' Python, on every other version that is here."""
+    counts = Counts()
+    for minor in {9, 10, 11, 12, 13} - {sys.version_info[1]}:
+        name = f"3.{minor}"
+        places = [Path(found) for found in [shutil.which(f"python{name}")] if found]
+        places += Path.home().glob(f".pyenv/versions/{name}.*/bin/python{name}")
+        place = next((one for one in places if not log.command(one, "-c", "", check=False)), None)
+        if place is None:
+            counts += Counts(skipped=1)
+            continue
+        own = Log(f"sanity-{name}", log.deadline)
+        log.write(f"see {own.path}")
+        arguments = ("--controller", f"origin:python={PYTHON}", "--target-python", f"{name}@{place}")
+        counts += ansible_test_sanity(own, "--test", "import", "--test", "compile", *arguments, python=place)
+    return counts
+
+
+def other_core(log: Log, version: str) -> Counts:
+    """The units, the syntax of the playbooks and the argument specs under another ansible-core."""
+    venv = BUILD / f"venv-core-{version}"
+    if not (venv / ".done").exists():
+        log.command(sys.executable, "-m", "venv", "--clear", venv)
+        log.command(
+            venv / "bin/python", "-m", "pip", "install", "-q", f"ansible-core=={version}.*", "pytest", "hypothesis", "lxml",
+            "-r", ROOT / "requirements.txt",
+        )
+        (venv / ".done").touch()
+    env = {"PATH": f"{venv / 'bin'}:{environment()['PATH']}"}
+    report = JUNIT / f"units-{version}.xml"
+    status = log.command(
+        venv / "bin/python", "-m", "pytest", "-q", "-m", "not slow", "tests/unit", f"--junit-xml={report}", check=False, env=env
+    )
+    counts = junit_counts(report)
+    if status and not counts.failed:
+        counts.failed = 1
+    for playbook in sorted((ROOT / "playbooks").glob("*.yml")):
+        bad = log.command(
+            venv / "bin/ansible-playbook", "-i", "localhost,", "--syntax-check", playbook, env=env, check=False
+        )
+        counts += Counts(int(not bad), int(bool(bad)))
+    return counts
+
+
+def importer(log: Log) -> None:
+    """Galaxy's own import, in an environment of its own."""
+    venv, out = BUILD / "venv-importer", BUILD / "importer"
+    if not (venv / ".done").exists():
+        log.command(sys.executable, "-m", "venv", "--clear", venv)
+        log.command(venv / "bin/python", "-m", "pip", "install", "-q", "galaxy-importer>=0.4.20")
+        (venv / ".done").touch()
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    copy = BUILD / "importer-tree"
+    copy_sources(copy)
+    log.command(
+        venv / "bin/python", "-m", "galaxy_importer.main", "--git-clone-path", copy, "--output-path", out,
+        env={"PATH": f"{venv / 'bin'}:{os.environ['PATH']}"},
+    )
+
+
+def newcomer(log: Log) -> Counts:
+    """What the README promises: `make lab` twice, the second time without a change, and `make lab-down` leaves nothing."""
+    name = f"{LAB}new"
+    make = ["make", "--no-print-directory", f"LAB={name}"]
+    counts = Counts()
+    try:
+        log.command(*make, "lab")
+        counts.passed += 1
+        log.command(*make, "lab")
+        recap = re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", log.text().rpartition("PLAY RECAP")[2], flags=re.MULTILINE)
+        changed = [host for host, number in recap if number != "0"]
+        log.write(f"changed on the second run: {changed or 'nothing'}")
+        counts += Counts(int(bool(recap) and not changed), int(not recap or bool(changed)))
+    finally:
+        log.command(*make, "lab-down", check=False)
+    left = leftovers(name)
+    log.write("\n".join(left) or "nothing is left")
+    return counts + Counts(int(not left), int(bool(left)))
+
+
+# --- on the lab's hosts -----------------------------------------------------------------------------------------------
+
+
+def lab_program(*arguments: str) -> list[str]:
+    return [
+        "env", f"PYTHONPATH={ROOT / 'roles/lab_hosts/files'}", sys.executable, "-m", "virtnet_lab", "--lab", LAB, *arguments
+    ]
+
+
+MOLECULE = {"MOLECULE_EPHEMERAL_DIRECTORY": str(BUILD / "molecule" / LAB)}
+
+
+def lab_image(log: Log) -> None:
+    log.command(*lab_program("preflight"))
+    log.command(*lab_program("image"))
+
+
+def lab_up(log: Log) -> None:
+    # What Molecule remembers may be about a lab that a killed run left half up.
+    shutil.rmtree(BUILD / "molecule" / LAB, ignore_errors=True)
+    log.command("molecule", "create", "-s", "default", env=MOLECULE)
+
+
+def molecule(log: Log, scenario: str) -> Counts:
+    report = JUNIT / f"molecule-{scenario}.xml"
+    report.unlink(missing_ok=True)
+    status = log.command(
+        "molecule", "test", "-s", scenario, "--destroy=never",
+        env=MOLECULE | {"PYTEST_ADDOPTS": f"--junit-xml={report} -o junit_family=xunit2"}, check=False,
+    )
+    ended = re.findall(rf"{re.escape(scenario)} . (\w+)\S* Executed: (\w+)", re.sub(r"\x1b\[[0-9;]*m", "", log.text()))
+    actions = [(action, end) for action, end in ended if action != "verify"]
+    tests = junit_counts(report)
+    counts = tests + Counts(
+        sum(end == "Successful" for _action, end in actions), sum(end == "Failed" for _action, end in actions)
+    )
+    if status and not counts.failed:
+        counts.failed = 1
+    if not status and not tests.passed and (SCENARIOS / scenario / "tests").is_dir():
+        log.write("no test ran on the hosts: the verifier found none, or its inventory is empty")
+        counts.failed += 1
+    return counts
+
+
+def lab_tests(log: Log) -> Counts:
+    inventory = f"/var/lib/virtnet-lab/{LAB}/inventory.yml"
+    return pytest_step(log, "integration", "-q", "tests/integration", env={"VIRTNET_LAB_INVENTORY": inventory})
+
+
+def leftovers(name: str) -> list[str]:
+    """What a lab that was taken down has left: namespaces, mounts, state, processes."""
+    left = []
+    with contextlib.suppress(FileNotFoundError):
+        left += [f"namespace {entry}" for entry in os.listdir("/run/netns") if re.match(rf"{re.escape(name)}([-.]|$)", entry)]
+    state = f"/var/lib/virtnet-lab/{name}"
+    left += [f"mount {line.split()[1]}" for line in Path("/proc/mounts").read_text().splitlines() if f"{state}/" in line]
+    if os.path.exists(state):
+        left.append(f"folder {state}")
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if f"{state}/" in line and folder.name != str(os.getpid()):
+                left.append(f"process {folder.name}: {line[:120]}")
+    return left
+
+
+def lab_down(log: Log) -> None:
+    if (SCENARIOS / "default" / "destroy.yml").is_file() and not stopping.is_set():
+        log.command("molecule", "destroy", "-s", "default", env=MOLECULE, check=False)
+    log.command(*lab_program("down"))
+    shutil.rmtree(BUILD / "molecule" / LAB, ignore_errors=True)
+    left = leftovers(LAB)
+    if left:
+        raise StepFailedError("the lab left something behind:\n" + "\n".join(left))
+
+
+# --- the table of steps -----------------------------------------------------------------------------------------------
+
+
+def all_steps() -> list[Step]:
+    steps = [
+        Step("ruff", "Python style and likely bugs", ruff, 2, ("lint", "static")),
+        Step("mypy", "types", mypy, 20, ("lint", "static")),
+        Step("yamllint", "YAML", yamllint, 3, ("lint", "static")),
+        Step("scripts", "shell scripts parse", scripts, 1, ("lint", "static")),
+        Step("headers", "every file says its licence", headers, 1, ("lint", "static")),
+        Step("changelog", "changelog fragments", changelog, 2, ("lint", "static")),
+        Step("roles", "roles are whole, playbooks parse", roles, 10, ("lint", "static")),
+        Step("ansible-lint", "production profile", ansible_lint, 30, ("lint", "static")),
+        Step("docs", "documentation of plugins and roles", docs, 15, ("static",)),
+        Step("build", "tarball, installed, imported", build, 15, ("static",)),
+        Step("units", "unit tests", units, 20, ("static",)),
+        Step("sanity", "ansible-test sanity", sanity, 90, ("static",), limit=900),
+        Step("units-slow", "unit tests marked slow", units_slow, 60, ("static",), full=True, limit=1800),
+        Step("sanity-targets", "import and compile on other Pythons", sanity_targets, 120, ("static",), full=True, limit=1800),
+        Step("core-2.16", "units and playbooks under ansible-core 2.16", functools.partial(other_core, version="2.16"), 60,
+             ("static",), full=True),
+        Step("core-2.18", "units and playbooks under ansible-core 2.18", functools.partial(other_core, version="2.18"), 60,
+             ("static",), full=True),
+        Step("importer", "Galaxy's import", importer, 90, ("static",), full=True, limit=900),
+        Step("lab-image", "the hosts' root file systems", lab_image, 120, ("lab",), lab=True, limit=1200),
+        Step("lab-up", "boot the hosts", lab_up, 40, ("lab",), lab=True, limit=900),
+    ]
+    for folder in sorted(SCENARIOS.glob("*/molecule.yml")):
+        name = folder.parent.name
+        if name != "default":
+            run = functools.partial(molecule, scenario=name)
+            long = name in LONG_SCENARIOS
+            says = f"scenario {name} on the hosts"
+            steps.append(Step(f"molecule-{name}", says, run, 300, ("molecule",), full=long, lab=True, limit=1500))
+    if any((ROOT / "tests/integration").glob("**/test_*.py")):
+        steps.append(Step("integration", "tests/integration on the hosts", lab_tests, 120, ("lab",), lab=True, limit=1500))
+    steps.append(Step("lab-down", "remove the hosts, look for leftovers", lab_down, 15, ("lab",), lab=True, limit=300))
+    steps.append(Step("newcomer", "make lab, again, make lab-down", newcomer, 200, full=True, limit=1500))
+    return steps
+
+
+INFRASTRUCTURE = ("lab-image", "lab-up", "lab-down")
+
+
+def choose(options: argparse.Namespace) -> list[Step]:
+    steps = all_steps()
+    known = {step.name for step in steps} | {group for step in steps for group in step.groups}
+    for name in [*options.only, *options.skip]:
+        if name not in known:
+            sys.exit(f"tests/run: there is no step or group '{name}'; --list shows them.")
+    if options.only:
+        steps = [step for step in steps if step.wanted(options.only, options.full)]
+    elif not options.full:
+        steps = [step for step in steps if not step.full]
+    steps = [step for step in steps if step.name not in options.skip and not set(step.groups) & set(options.skip)]
+    if options.shard:
+        steps = share(steps, *options.shard)
+    # What runs on the hosts needs them; hosts that nothing runs on are not booted, unless asked for.
+    on_hosts = [step for step in steps if step.lab and step.name not in INFRASTRUCTURE]
+    asked = [step for step in steps if step.name in INFRASTRUCTURE] if options.only else []
+    steps = [step for step in steps if step.name not in INFRASTRUCTURE]
+    if on_hosts or asked:
+        names = set(INFRASTRUCTURE) if on_hosts else {step.name for step in asked} | {"lab-down"}
+        if options.keep_lab:
+            names.discard("lab-down")
+        steps += [step for step in all_steps() if step.name in names]
+    order = [step.name for step in all_steps()]
+    return sorted(steps, key=lambda step: order.index(step.name))
+
+
+def share(steps: list[Step], number: int, shards: int) -> list[Step]:
+    """The steps of one shard: the dearest first, each to the shard that has least to do."""
+    loads = [0] * shards
+    mine = set()
+    for step in sorted((step for step in steps if step.name not in INFRASTRUCTURE), key=lambda step: (-step.cost, step.name)):
+        shard = loads.index(min(loads))
+        loads[shard] += step.cost
+        if shard == number - 1:
+            mine.add(step.name)
+    return [step for step in steps if step.name in mine]
+
+
+# --- running steps ----------------------------------------------------------------------------------------------------
+
+
+class Runner:
+    def __init__(self, steps: list[Step], options: argparse.Namespace) -> None:
+        self.steps = steps
+        self.options = options
+        self.results: dict[str, Counts] = {}
+        self.current: dict[str, tuple[float, Log]] = {}
+        self.lock = threading.Lock()
+        self.end = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
+        self.fingerprint = fingerprint()
+        self.remembered: dict[str, list[int]] = {}
+        if STATE.is_file():
+            with contextlib.suppress(ValueError):
+                state = json.loads(STATE.read_text())
+                if state.get("fingerprint") == self.fingerprint:
+                    self.remembered = state["passed"]
+
+    def remember(self, step: Step, counts: Counts) -> None:
+        if step.name in INFRASTRUCTURE or counts.failed:
+            self.remembered.pop(step.name, None)
+        else:
+            self.remembered[step.name] = [counts.passed, counts.failed, counts.skipped]
+        temporary = STATE.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"fingerprint": self.fingerprint, "passed": self.remembered}))
+        temporary.replace(STATE)
+
+    def say(self, step: Step, end: str, detail: str, seconds: float | None = None) -> None:
+        number = [one.name for one in self.steps].index(step.name) + 1
+        took = "" if seconds is None else f"{seconds:6.1f} s"
+        print(f"[{number:2}/{len(self.steps)}] {step.name:<16} {end:<7} {took:>9}  {detail}".rstrip(), flush=True)
+
+    def one(self, step: Step) -> Counts:
+        if stopping.is_set() and step.name != "lab-down":
+            return Counts()
+        began = time.monotonic()
+        log = Log(step.name, min(began + step.limit, max(self.end, began + 60)))
+        with self.lock:
+            self.current[step.name] = (began, log)
+        trouble = ""
+        try:
+            if began > self.end and step.name != "lab-down":
+                raise StepFailedError("no time left for it")
+            counts = step.run(log) or Counts(passed=1)
+        except StepFailedError as error:
+            trouble, counts = str(error), Counts(failed=1)
+        except (OSError, subprocess.SubprocessError, StopIteration) as error:
+            trouble, counts = f"{type(error).__name__}: {error}", Counts(failed=1)
+        if trouble:
+            log.write(trouble)
+        seconds = time.monotonic() - began
+        with self.lock:
+            del self.current[step.name]
+            self.results[step.name] = counts
+            if not (stopping.is_set() and counts.failed):
+                self.remember(step, counts)
+            self.say(step, "FAILED" if counts.failed else "ok", str(counts), seconds)
+            if counts.failed:
+                lines = log.text().strip().splitlines()[-self.options.lines:]
+                print("\n".join(f"    | {line}" for line in lines) + f"\n    | all of it: {log.path}", flush=True)
+        return counts
+
+    def lane(self, steps: list[Step]) -> None:
+        broken = False
+        for step in steps:
+            if broken and step.name != "lab-down":
+                with self.lock:
+                    self.results[step.name] = Counts(failed=1)
+                    self.say(step, "FAILED", "the lab is not up")
+                continue
+            counts = self.one(step)
+            broken = broken or (step.name in {"lab-image", "lab-up"} and bool(counts.failed))
+
+    def heartbeat(self, done: threading.Event) -> None:
+        while not done.wait(30):
+            with self.lock:
+                for name, (began, log) in self.current.items():
+                    if time.monotonic() - began > 25:
+                        print(f"        {name} … {time.monotonic() - began:.0f} s  {log.last_line()}", flush=True)
+
+    def run(self) -> int:
+        todo = []
+        for step in self.steps:
+            if self.options.resume and step.name in self.remembered:
+                self.results[step.name] = Counts(*self.remembered[step.name])
+                self.say(step, "ok", f"{self.results[step.name]} (from an earlier run)")
+            else:
+                todo.append(step)
+        if not any(step.lab and step.name not in INFRASTRUCTURE for step in todo) and not self.options.only:
+            todo = [step for step in todo if step.name not in INFRASTRUCTURE]
+        beside = [step for step in todo if step.name == "lab-image"]
+        static = [step for step in todo if not step.lab and step.name != "newcomer"]
+        rest = [step for step in todo if step not in beside and step not in static]
+        done = threading.Event()
+        threading.Thread(target=self.heartbeat, args=(done,), daemon=True).start()
+        try:
+            image = threading.Thread(target=self.lane, args=(beside,), daemon=True)
+            image.start()
+            checks = threading.Thread(target=self.lane, args=(static,), daemon=True)
+            checks.start()
+            for thread in (image, checks):
+                while thread.is_alive():
+                    thread.join(0.2)
+            if any(self.results[step.name].failed for step in beside):
+                for step in rest:
+                    if step.name not in {"lab-down", "newcomer"}:
+                        self.results[step.name] = Counts(failed=1)
+                        self.say(step, "FAILED", "there is no host image")
+                rest = [step for step in rest if step.name in {"lab-down", "newcomer"}]
+            self.lane(rest)
+        except KeyboardInterrupt:
+            stopping.set()
+            print("\ninterrupted: ending what runs, removing the lab", flush=True)
+            for process in list(running):
+                kill_group(process)
+            if any(step.lab for step in todo) and not self.options.keep_lab:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                subprocess.run(lab_program("down"), check=False, stdin=subprocess.DEVNULL)
+            return 130
+        finally:
+            done.set()
+        total = sum(self.results.values(), Counts())
+        failed = [name for name, counts in self.results.items() if counts.failed]
+        if failed:
+            print(f"failed: {', '.join(failed)}")
+        print(total)
+        return 1 if total.failed or not total.passed else 0
+
+
+def shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError("say i/n, with i from 1 to n")
+    return int(match[1]), int(match[2])
+
+
+def names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def interrupted(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests/run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", action="store_true", help="show the steps")
+    parser.add_argument("--only", type=names, default=[], metavar="NAME,…", help="these steps or groups")
+    parser.add_argument("--skip", type=names, default=[], metavar="NAME,…", help="all but these steps or groups")
+    parser.add_argument("--full", action="store_true", help="what takes longer, too")
+    parser.add_argument("--shard", type=shard, metavar="i/n", help="the i-th of n parts")
+    parser.add_argument("--resume", action="store_true", help="leave out what passed before with the same files")
+    parser.add_argument("--keep-lab", action="store_true", help="leave the test lab up at the end")
+    parser.add_argument("--minutes", type=float, default=0, metavar="N", help="begin nothing new after that, end what runs then")
+    parser.add_argument("--lines", type=int, default=40, metavar="N", help="how much of a failed step's log to show")
+    options = parser.parse_args()
+    steps = choose(options)
+    if options.list:
+        for step in steps if options.only or options.shard else all_steps():
+            print(f"  {step.name:<16} {'full' if step.full else '':<5} {' '.join(step.groups):<12} {step.says}")
+        return 0
+    if any(step.lab or step.name == "newcomer" for step in steps) and os.geteuid() != 0:
+        if not shutil.which("sudo"):
+            sys.exit("tests/run: the lab's hosts need root: run it as root, or install sudo; '--only static' needs none.")
+        os.execvp("sudo", ["sudo", "-E", sys.executable, __file__, *sys.argv[1:]])
+    for folder in (LOGS, JUNIT, BUILD / "ansible_collections" / "virtnet", BUILD / "ansible-tmp"):
+        folder.mkdir(parents=True, exist_ok=True)
+    link = BUILD / COLLECTION
+    if not link.exists():
+        link.symlink_to(ROOT)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupted)
+    return Runner(steps, options).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, MissingDependency
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import nft
+
+# As nft 1.0.6 prints it.
+LISTING = json.loads("""
+{"nftables": [{"metainfo": {"version": "1.0.6", "release_name": "Lester Gooch #5", "json_schema_version": 1}},
+{"table": {"family": "inet", "name": "virtnet", "handle": 3}},
+{"set": {"family": "inet", "name": "nat_bridges", "table": "virtnet", "type": "ifname", "handle": 7, "elem": ["b", "a"]}},
+{"chain": {"family": "inet", "table": "virtnet", "name": "made_by_virtnet_kvm", "handle": 1}},
+{"chain": {"family": "inet", "table": "virtnet", "name": "forward", "handle": 2, "type": "filter", "hook": "forward",
+"prio": -5, "policy": "accept"}},
+{"rule": {"family": "inet", "table": "virtnet", "chain": "forward", "handle": 9, "expr": [{"accept": null}]}},
+{"rule": {"family": "inet", "table": "virtnet", "chain": "forward", "handle": 10, "expr": [{"drop": null}]}}]}
+""")
+MISSING = (1, "", "Error: No such file or directory\nlist table bridge virtnet\n")
+
+
+def change(what):
+    listing = copy.deepcopy(LISTING)
+    objects = listing["nftables"]
+    what(objects)
+    return nft.canonical(listing)
+
+
+def test_handles_and_the_order_of_elements_do_not_count():
+    def other(objects):
+        for one in objects[1:]:
+            next(iter(one.values()))["handle"] += 100
+        objects[2]["set"]["elem"].reverse()
+
+    assert change(other) == nft.canonical(LISTING)
+    assert nft.differences(nft.canonical(LISTING), change(other)) == []
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        (lambda objects: objects.pop(5), ["rules of chain forward: 1 rule(s) gone"]),
+        (lambda objects: objects.insert(5, objects[5]), ["rules of chain forward: rules repeated or in another order"]),
+        (lambda objects: objects.insert(5, objects.pop(6)), ["rules of chain forward: rules repeated or in another order"]),
+        (lambda objects: objects[5]["rule"].update(expr=[{"return": None}]), ["1 rule(s) added, such as", "1 rule(s) gone"]),
+        (lambda objects: objects[2]["set"]["elem"].append("c"), ['nat_bridges: 1 element(s) added, such as "c"']),
+        (lambda objects: objects[2]["set"].pop("elem"), ['nat_bridges: 2 element(s) gone, such as "a"']),
+        (lambda objects: objects[4]["chain"].update(policy="drop"), ["chain forward: defined otherwise"]),
+        (lambda objects: objects.pop(2), ["set nat_bridges: gone"]),
+    ],
+)
+def test_what_was_changed_by_hand_is_told(what, told):
+    lines = nft.differences(nft.canonical(LISTING), change(what))
+    assert len(lines) == len(told)
+    for line, words in zip(lines, told):
+        assert words in line
+    assert nft.digest(change(what)) != nft.digest(nft.canonical(LISTING))
+
+
+def test_whole_tables():
+    found = nft.canonical(LISTING)
+    assert nft.differences(found, {}) == ["table inet virtnet is gone"]
+    assert nft.differences({}, found) == ["table inet virtnet is there unasked"]
+
+
+class Host:
+    def __init__(self, answers):
+        self.answers = answers
+
+    def run(self, command, data=None, check=True, what=None, subject=None):
+        answer = self.answers[command[4]]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def test_tables_that_are_not_there():
+    assert nft.Nft(Host({"inet": MISSING, "bridge": MISSING})).found() == {}
+    assert list(nft.Nft(Host({"inet": (0, json.dumps(LISTING), ""), "bridge": MISSING})).found()) == ["inet virtnet"]
+
+
+def test_a_table_of_that_name_that_is_not_ours():
+    listing = copy.deepcopy(LISTING)
+    del listing["nftables"][3]
+    with pytest.raises(Conflict, match="inet virtnet is not one of"):
+        nft.Nft(Host({"inet": (0, json.dumps(listing), ""), "bridge": MISSING})).found()
+
+
+def test_nft_that_cannot_list_or_is_not_there():
+    with pytest.raises(CommandFailed, match="Operation not permitted"):
+        nft.Nft(Host({"inet": (1, "", "Operation not permitted")})).found()
+    with pytest.raises(MissingDependency):
+        nft.Nft(Host({"inet": MissingDependency("the command nft is not there")})).found()

@@ -1,0 +1,146 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The text of the ruleset. golden/*.nft are compared to the last character; after a wanted change, write them anew with
+UPDATE_GOLDEN=1 pytest tests/unit/firewall and read the difference."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import entries, nft, ruleset
+
+GOLDEN = Path(__file__).parent / "golden"
+LICENCE = "".join(Path(__file__).read_text().splitlines(keepends=True)[:3]) + "\n"
+
+FOUR_MODELS = [
+    {
+        "name": "web", "model": "nat", "bridge": "webbr0", "addresses": ["10.64.101.1/24"], "uplink": "eth0",
+        "policy": {
+            "allow_to": [{"network": "db", "protocol": "tcp", "ports": ["5432", "5430-5440"]}, {"network": "lab"}],
+            "log_drops": True,
+        },
+    },
+    {
+        "name": "lab", "model": "nat", "bridge": "labbr0", "addresses": ["10.64.102.1/24"], "firewall": "libvirt",
+        "policy": {"deny_host": True, "host_access": [{"protocol": "tcp", "ports": ["22"]}, {"protocol": "icmp"}]},
+    },
+    {"name": "db", "model": "isolated", "bridge": "dbbr0", "subnets": ["10.64.103.0/24"], "policy": {"anti_spoofing": False}},
+    {
+        "name": "guarded", "model": "isolated", "bridge": "gbr0", "addresses": ["10.64.104.1/24", "fd00:68::1/64"],
+        "dhcp": {"ranges": []},
+    },
+    {
+        "name": "dmz", "model": "routed", "bridge": "dmzbr0", "addresses": ["10.64.105.1/24"], "masquerade": True,
+        "routes": [{"to": "10.9.0.0/16", "via": "10.64.105.9"}], "policy": {"port_isolation": True},
+        "dhcp": {"reservations": [{"mac": "52:54:00:00:05:09", "address": "10.64.105.9"}]},
+    },
+    {"name": "lan", "model": "bridged", "bridge": "br0"},
+]
+
+
+def rules_of(networks):
+    return {
+        (f"@{network.name}", name): rule
+        for network in networks for name, rule in sorted(entries.rules_of_network(network).items())
+    }
+
+
+def golden(name, text):
+    path = GOLDEN / f"{name}.nft"
+    text = LICENCE + text
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def test_a_nat_network(parse, natnet):
+    networks = parse(natnet)
+    golden("natnet", ruleset.transaction(networks, rules_of(networks)))
+
+
+def test_port_forwards(parse, natnet):
+    natnet["port_forwards"] = [
+        {"name": "web", "listen": {"ports": "8080"}, "to": {"guest": "vm0", "ports": "80"}},
+        {"name": "range", "protocol": "both", "listen": {"ports": "9000-9099"}, "to": {"guest": "vm1"}},
+        {
+            "name": "moved", "listen": {"address": "192.0.2.1", "ports": "9200-9202"}, "to": {"guest": "vm1", "ports": "9300-9302"},
+            "sources": ["198.51.100.0/24", "198.51.100.0/25"],
+        },
+        {"name": "link", "listen": {"interface": "eth0", "ports": "22"}, "to": {"guest": "vm1"}, "hairpin": False},
+    ]
+    networks = parse(natnet)
+    golden("port_forwards", ruleset.transaction(networks, rules_of(networks)))
+
+
+def test_all_models(parse):
+    networks = parse(*FOUR_MODELS)
+    golden("all_models", ruleset.transaction(networks, rules_of(networks)))
+
+
+def test_nothing_declared_leaves_no_table():
+    text = ruleset.transaction([], {})
+    assert not nft.text_has_tables(text)
+    assert text.split() == (
+        "add table inet virtnet delete table inet virtnet add table bridge virtnet delete table bridge virtnet".split()
+    )
+
+
+def test_a_bridged_network_alone_needs_no_rule(parse):
+    assert not nft.text_has_tables(ruleset.transaction(parse({"name": "lan", "model": "bridged", "bridge": "br0"}), {}))
+
+
+def test_translation_alone_filters_nothing():
+    rule = entries.parse_rule({"name": "m", "type": "masquerade", "source": "10.80.0.0/24", "interface": "eth0"}, "r", {})
+    inet, bridge = ruleset.tables([], {("default", "m"): rule})
+    assert "type filter" not in inet
+    assert "oifname . ip saddr @masquerade4_link masquerade" in inet
+    assert "ip saddr . ip daddr @same_subnet4 return" in inet
+    assert bridge == ""
+
+
+def test_every_verdict_leads_to_a_chain_that_is_there(parse):
+    networks = parse(*FOUR_MODELS)
+    for table in ruleset.tables(networks, rules_of(networks)):
+        names = set(re.findall(r"^    chain (\w+) \{", table, re.MULTILINE))
+        assert set(re.findall(r"(?:goto|jump) (\w+)", table)) <= names
+        sets = set(re.findall(r"^    (?:set|map) (\w+) \{", table, re.MULTILINE))
+        assert set(re.findall(r"@(?!th,)(\w+)", table)) <= sets
+
+
+@pytest.mark.parametrize("count", [2, 100])
+def test_rules_do_not_grow_with_networks(parse, count):
+    items = [
+        {"name": f"n{one}", "model": "nat", "addresses": [f"10.70.{one}.1/24"], "policy": {"deny_host": True}}
+        for one in range(count)
+    ]
+    networks = parse(*items)
+    inet, bridge = ruleset.tables(networks, rules_of(networks))
+    verdict = re.compile(r"\b(accept|drop|return|masquerade|goto \w+)$")
+    chains = [line for line in (inet + bridge).splitlines() if "#" not in line and verdict.search(line)]
+    assert len(chains) < 40
+
+
+def test_names_that_nft_does_not_take_as_chains(parse):
+    [network] = parse({"name": "a.b+c-d", "model": "isolated", "policy": {"log_drops": True}})
+    assert re.fullmatch(r"log_[0-9a-f]{8}", ruleset.log_chain(network))
+    assert 'log prefix "virtnet a.b+c-d: " group 64' in ruleset.tables([network], {})[0]
+
+
+def test_a_stretched_network_may_have_its_gateway_twice(parse, natnet):
+    near = parse(natnet)
+    far = parse({**natnet, "stretch": {"mode": "vxlan", "vni": 5}})
+    assert "gateways4" in ruleset.tables(near, {})[1]
+    assert "gateways4" not in ruleset.tables(far, {})[1]
+
+
+def test_a_guest_that_routes_keeps_its_address_but_speaks_for_others(parse):
+    inet, bridge = ruleset.tables(parse(*FOUR_MODELS), {})
+    assert '"dmzbr0" . 10.9.0.0/16' in inet
+    assert "52:54:00:00:05:09 . 10.64.105.9" in bridge
+    assert "macs4" not in bridge

@@ -1,0 +1,244 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.virtnet.kvm.plugins.module_utils.proof import matrix
+
+
+def rows(plan, family="ipv4", protocol="icmp", control=False):
+    """{(from, to, address): expected} of one family and protocol."""
+    return {
+        (cell["from"], cell["to"], cell["address"]): cell["expected"]
+        for cell in plan["cells"]
+        if (cell["family"], cell["protocol"], cell["control"]) == (family, protocol, control)
+    }
+
+
+def cells(plan, **wanted):
+    return [cell for cell in plan["cells"] if all(cell[key] == value for key, value in wanted.items())]
+
+
+def send_of(plan, cell):
+    host, process = cell["sender"]
+    return next(one for one in plan["sends"][host][process] if one["token"] == cell["token"])
+
+
+def test_a_nat_lab(fleet):
+    plan = matrix.plan(fleet.lab())
+    expected = {
+        ("vm0@kvm1", "vm1@kvm1", "10.64.100.3"): "yes",
+        ("vm1@kvm1", "vm0@kvm1", "10.64.100.2"): "yes",
+        ("vm0@kvm1", "kvm1", "10.64.100.1"): "yes",
+        ("vm0@kvm1", "kvm1", "10.77.0.11"): "yes",
+        ("kvm1", "vm0@kvm1", "10.64.100.2"): "yes",
+        ("vm1@kvm1", "kvm1", "10.64.100.1"): "yes",
+        ("vm1@kvm1", "kvm1", "10.77.0.11"): "yes",
+        ("kvm1", "vm1@kvm1", "10.64.100.3"): "yes",
+        ("vm0@kvm1", "outside", "10.77.0.50"): "yes",
+        ("vm1@kvm1", "outside", "10.77.0.50"): "yes",
+        ("outside", "vm0@kvm1", "10.64.100.2"): "no",
+        ("outside", "vm1@kvm1", "10.64.100.3"): "no",
+    }
+    for protocol in matrix.PROTOCOLS:
+        assert rows(plan, "ipv4", protocol) == expected
+        assert len(rows(plan, "ipv6", protocol)) == len(expected)
+    assert not cells(plan, control=True)
+    json.dumps(plan)
+
+
+def test_guests_arrive_outside_as_the_host_and_at_the_host_as_themselves(fleet):
+    plan = matrix.plan(fleet.lab())
+    out = cells(plan, **{"from": "vm0@kvm1", "to": "outside", "family": "ipv4", "protocol": "tcp"})[0]
+    assert out["source_expected"] == ["10.77.0.11"]
+    home = cells(plan, **{"from": "vm0@kvm1", "to": "kvm1", "family": "ipv6", "protocol": "tcp"})[0]
+    assert home["source_expected"] == ["fd00:64::2"]
+
+
+def test_the_outside_hands_its_packet_to_the_host_itself(fleet):
+    plan = matrix.plan(fleet.lab())
+    four, six = cells(plan, **{"from": "outside", "to": "vm0@kvm1", "protocol": "udp"})
+    assert (four["via"], six["via"]) == ("10.77.0.11", "fd00:77::11")
+    assert send_of(plan, four) == {
+        "token": four["token"], "to": "10.64.100.2", "family": 4, "protocol": "udp", "port": 46464, "wanted": False,
+        "sport": send_of(plan, four)["sport"], "via": "10.77.0.11", "source": "10.77.0.50",
+    }  # fmt: skip
+
+
+def test_every_cell_has_its_own_token_and_source_port_at_its_sender(fleet):
+    plan = matrix.plan(fleet.lab())
+    tokens = [cell["token"] for cell in plan["cells"]]
+    assert len(set(tokens)) == len(tokens)
+    assert plan["tokens"] == [min(tokens), max(tokens)]
+    assert max(tokens) < 1 << 32
+    for processes in plan["sends"].values():
+        for items in processes.values():
+            assert len({item["sport"] for item in items}) == len(items)
+            assert all(12000 <= item["sport"] < 32000 for item in items)
+
+
+def test_isolated_guests_are_helped_to_try(fleet):
+    guests = [fleet.guest("iso0", "isonet", "10.64.130.2/24"), fleet.guest("iso1", "isonet", "10.64.130.3/24")]
+    plan = matrix.plan(fleet.lab([fleet.ISOLATED], guests))
+    found = rows(plan)
+    assert found == {
+        ("iso0@kvm1", "iso1@kvm1", "10.64.130.3"): "yes",
+        ("iso1@kvm1", "iso0@kvm1", "10.64.130.2"): "yes",
+        ("iso0@kvm1", "kvm1", "10.77.0.11"): "no",
+        ("kvm1", "iso0@kvm1", "10.64.130.2"): "no",
+        ("iso1@kvm1", "kvm1", "10.77.0.11"): "no",
+        ("kvm1", "iso1@kvm1", "10.64.130.3"): "no",
+        ("iso0@kvm1", "outside", "10.77.0.50"): "no",
+        ("outside", "iso0@kvm1", "10.64.130.2"): "no",
+        ("iso1@kvm1", "outside", "10.77.0.50"): "no",
+        ("outside", "iso1@kvm1", "10.64.130.3"): "no",
+    }
+    out = cells(plan, **{"from": "iso0@kvm1", "to": "outside", "protocol": "tcp"})[0]
+    how = send_of(plan, out)
+    assert (how["via"], how["dev"], how["source"]) == ("02:aa:00:00:00:0a", "eth0", "10.64.130.2")
+    inward = cells(plan, **{"from": "kvm1", "to": "iso0@kvm1", "protocol": "tcp"})[0]
+    assert send_of(plan, inward)["dev"] == "isobr0"
+
+
+def test_listeners_that_hear_nobody_get_a_control(fleet):
+    guests = [fleet.guest("iso0", "isonet", "10.64.130.2/24")]
+    plan = matrix.plan(fleet.lab([fleet.ISOLATED], guests))
+    assert rows(plan, control=True) == {
+        ("outside", "kvm1", "10.77.0.11"): "yes",
+        ("kvm1", "outside", "10.77.0.50"): "yes",
+        ("iso0@kvm1", "iso0@kvm1", "10.64.130.2"): "yes",
+    }
+
+
+def test_networks_of_one_host(fleet):
+    guests = [
+        fleet.guest("vm0", "natnet", "10.64.100.2/24"), fleet.guest("rt0", "rtnet", "10.64.120.2/24"),
+        fleet.guest("iso0", "isonet", "10.64.130.2/24"),
+    ]
+    plan = matrix.plan(fleet.lab([fleet.NAT, fleet.ROUTED, fleet.ISOLATED], guests))
+    found = {key[:2]: value for key, value in rows(plan).items() if "@" in key[0] and "@" in key[1]}
+    assert found == {
+        ("vm0@kvm1", "rt0@kvm1"): "yes", ("rt0@kvm1", "vm0@kvm1"): "no", ("vm0@kvm1", "iso0@kvm1"): "no",
+        ("iso0@kvm1", "vm0@kvm1"): "no", ("rt0@kvm1", "iso0@kvm1"): "no", ("iso0@kvm1", "rt0@kvm1"): "no",
+    }  # fmt: skip
+    as_host = cells(plan, **{"from": "vm0@kvm1", "to": "rt0@kvm1", "protocol": "tcp"})[0]
+    assert "10.64.120.1" in as_host["source_expected"]
+    assert "10.64.100.1" not in as_host["source_expected"]
+
+
+def test_no_reply_is_owed_where_nobody_was_told_the_way_back(fleet):
+    guests = [fleet.guest("rt0", "rtnet", "10.64.120.2/24")]
+    plan = matrix.plan(fleet.lab([fleet.ROUTED], guests))
+    assert not cells(plan, **{"from": "rt0@kvm1", "to": "outside"})[0]["reply"]
+    told = {**fleet.ROUTED, "return_routes": {"mode": "static", "peers": ["outside"]}}
+    plan = matrix.plan(fleet.lab([told], guests))
+    assert cells(plan, **{"from": "rt0@kvm1", "to": "outside"})[0]["reply"]
+    assert cells(plan, **{"from": "outside", "to": "rt0@kvm1"})[0]["expected"] == "yes"
+
+
+def two(fleet, first, second, guests=()):
+    one, other = guests or [
+        fleet.guest(name, network["name"], "10.64.100.2/24") for name, network in (("vm0", first), ("vm2", second))
+    ]
+    return {
+        "kvm1": fleet.kvm([first], [one], fleet.link("eth0", "10.77.0.11/24")),
+        "kvm2": fleet.kvm([second], [other], fleet.link("eth0", "10.77.0.12/24"), session="b"),
+    }
+
+
+def test_guests_of_two_hosts_with_one_subnet_are_left_out_and_it_is_said(fleet):
+    plan = matrix.plan(two(fleet, fleet.NAT, fleet.NAT))
+    assert not [cell for cell in plan["cells"] if "@kvm1" in cell["from"] and "@kvm2" in cell["to"]]
+    assert any("kvm1 and kvm2 both have 10.64.100.0/24" in note for note in plan["notes"])
+    assert any("No outside machine" in note for note in plan["notes"])
+
+
+def test_another_host_is_outside(fleet):
+    plan = matrix.plan(two(fleet, fleet.NAT, fleet.NAT))
+    assert rows(plan)[("vm0@kvm1", "kvm2", "10.77.0.12")] == "yes"
+    refused = cells(plan, **{"from": "kvm2", "to": "vm0@kvm1", "protocol": "icmp"})[0]
+    assert (refused["expected"], refused["via"]) == ("no", "10.77.0.11")
+
+
+def test_guests_of_two_hosts_with_their_own_subnets(fleet):
+    other = {**fleet.NAT, "addresses": ["10.64.101.1/24"]}
+    guests = fleet.guest("vm0", "natnet", "10.64.100.2/24"), fleet.guest("vm2", "natnet", "10.64.101.2/24")
+    plan = matrix.plan(two(fleet, {**fleet.NAT, "addresses": ["10.64.100.1/24"]}, other, guests))
+    assert rows(plan)[("vm0@kvm1", "vm2@kvm2", "10.64.101.2")] == "no"
+
+
+def test_a_guest_without_its_address_is_not_forgotten(fleet):
+    item, found = fleet.guest("vm0", "natnet", "10.64.100.2/24")
+    found["links"][0]["addresses"] = ["10.64.100.150/24"]
+    plan = matrix.plan(fleet.lab(guests=[(item, found)]))
+    mine = [cell for cell in plan["cells"] if "vm0@kvm1" in (cell["from"], cell["to"])]
+    assert mine
+    assert all("lacks the address 10.64.100.2" in cell["problem"] and cell["token"] is None for cell in mine)
+
+
+def test_a_reserved_address_is_the_one_to_have(fleet):
+    reserved = {**fleet.NAT, "dhcp": {"reservations": [{"name": "vm0", "mac": "52:54:00:00:00:01", "address": "10.64.100.2"}]}}
+    item = {"name": "vm0", "nics": [{"network": "natnet", "mac": "52:54:00:00:00:01"}]}
+    for has, problem in (("10.64.100.2/24", None), ("10.64.100.9/24", "vm0@kvm1: it lacks the address 10.64.100.2")):
+        found = fleet.end("guest", fleet.link("eth0", has, "fd00:64::2/64", mac="52:54:00:00:00:01"))
+        plan = matrix.plan(fleet.lab([reserved], [(item, found)]))
+        cell = cells(plan, **{"from": "vm0@kvm1", "family": "ipv4"})[0]
+        assert (cell["problem"] or "").startswith(problem or "")
+        assert bool(cell["problem"]) == bool(problem)
+
+
+def test_a_guest_that_does_not_answer_is_not_forgotten(fleet):
+    item, _found = fleet.guest("vm0", "natnet", "10.64.100.2/24")
+    plan = matrix.plan(fleet.lab(guests=[(item, {"kind": "guest", "error": "the guest agent does not answer"})]))
+    assert cells(plan, **{"from": "vm0@kvm1"})
+    assert all("does not answer" in cell["problem"] for cell in plan["cells"])
+
+
+def test_stopped_guests_and_networks_take_no_part(fleet):
+    item, found = fleet.guest("vm0", "natnet", "10.64.100.2/24")
+    assert matrix.plan(fleet.lab(guests=[({**item, "state": "stopped"}, found)]))["cells"] == []
+    assert matrix.plan(fleet.lab(guests=[({**item, "host": "kvm9"}, found)]))["cells"] == []
+    assert matrix.plan(fleet.lab([{**fleet.NAT, "state": "inactive"}], [(item, found)]))["cells"] == []
+
+
+def test_dns_is_asked_where_the_host_serves_it(fleet):
+    plan = matrix.plan(fleet.lab(), ["www.lab"])
+    found = cells(plan, protocol="dns")
+    assert {(cell["from"], cell["address"], cell["expected"]) for cell in found} == {
+        (guest, address, "yes") for guest in ("vm0@kvm1", "vm1@kvm1") for address in ("10.64.100.1", "fd00:64::1")
+    }
+    assert send_of(plan, found[0])["name"] == "www.lab"
+    assert not cells(matrix.plan(fleet.lab([{**fleet.NAT, "dns": {"enabled": False}}]), ["www.lab"]), protocol="dns")
+
+
+def test_exceptions_by_port_are_tried(fleet):
+    open_to = {**fleet.ISOLATED, "policy": {
+        "allow_to": [{"network": "natnet", "protocol": "tcp", "ports": ["5432"]}],
+        "host_access": [{"protocol": "tcp", "ports": ["22"]}],
+    }}  # fmt: skip
+    guests = [fleet.guest("vm0", "natnet", "10.64.100.2/24"), fleet.guest("iso0", "isonet", "10.64.130.2/24")]
+    plan = matrix.plan(fleet.lab([fleet.NAT, open_to], guests))
+    found = {(cell["to"], cell["port"]): cell["expected"] for cell in cells(plan, protocol="tcp", **{"from": "iso0@kvm1"})}
+    assert found[("vm0@kvm1", 5432)] == found[("kvm1", 22)] == "yes"
+    assert found[("vm0@kvm1", 46464)] == found[("kvm1", 46464)] == "no"
+
+
+@pytest.mark.parametrize(("pairs", "guest_pairs"), [("all", 20), ("one", 1)])
+def test_large_fleets_are_bounded(fleet, pairs, guest_pairs):
+    guests = [fleet.guest(f"vm{number}", "natnet", f"10.64.100.{number + 10}/24") for number in range(5)]
+    plan = matrix.plan(fleet.lab(guests=guests), pairs=pairs)
+    found = [key for key in rows(plan) if "@" in key[0] and "@" in key[1]]
+    assert len(found) == guest_pairs
+
+
+def test_nothing_takes_part():
+    assert matrix.plan({})["cells"] == []
+
+
+def test_pairs_are_named_or_refused():
+    with pytest.raises(ValueError, match="all, one"):
+        matrix.plan({}, pairs="some")
