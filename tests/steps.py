@@ -449,7 +449,7 @@ def importer(log: Log) -> None:
     copy = BUILD / "importer-tree"
     copy_sources(copy)
     log.command(
-        venv / "bin/python", "-m", "galaxy_importer.main", "--git-clone-path", copy, "--output-path", out,
+        venv / "bin/python", "-m", "galaxy_importer.main", "--git-clone-path", copy, "--output-path", out, cwd=out,
         env={"PATH": f"{venv / 'bin'}:{os.environ['PATH']}"},
     )
 
@@ -497,7 +497,15 @@ def lab_up(log: Log) -> None:
     log.command("molecule", "create", "-s", "default", env=MOLECULE)
 
 
+# A scenario that failed may have left the hosts in any state: the next one gets new ones.
+spoilt = threading.Event()
+
+
 def molecule(log: Log, scenario: str) -> Counts:
+    if spoilt.is_set():
+        log.command(*lab_program("down"))
+        lab_up(log)
+        spoilt.clear()
     report = JUNIT / f"molecule-{scenario}.xml"
     report.unlink(missing_ok=True)
     status = log.command(
@@ -515,6 +523,8 @@ def molecule(log: Log, scenario: str) -> Counts:
     if not status and not tests.passed and (SCENARIOS / scenario / "tests").is_dir():
         log.write("no test ran on the hosts: the verifier found none, or its inventory is empty")
         counts.failed += 1
+    if counts.failed:
+        spoilt.set()
     return counts
 
 

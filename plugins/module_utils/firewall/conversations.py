@@ -175,7 +175,7 @@ class Judge:
                 return source.network is not None and not contract.verdict(source, contract.Endpoint("outside")).allowed
             if target.network is None:
                 return bool(self._gone.get(one.answers))
-            if target.network.model == "nat" and target.network.firewall == "nftables":
+            if not contract.verdict(contract.Endpoint("outside"), target).allowed and target.network.firewall == "nftables":
                 return True  # the way to such a guest is a port forward, and this one's is gone
         return not contract.verdict(source, target, protocol, one.answer_port).allowed
 

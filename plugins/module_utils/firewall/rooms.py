@@ -55,7 +55,7 @@ class FirewallRoom(Room):
         else:
             kernel = "; ".join(lines) if found else "not loaded"
         wanted = text if nft.text_has_tables(text) else None
-        return {**self.objects(state), SHARED: {"kernel": kernel, "boot": self._boot.state(wanted)}}
+        return _sorted({**self.objects(state), SHARED: {"kernel": kernel, "boot": self._boot.state(wanted)}})
 
     def _text(self, state):
         """Return the transaction for a State; rendered once, gather asks again after an apply."""
@@ -85,7 +85,7 @@ class FirewallRoom(Room):
         ]
         if ops or before[SHARED] != shared or text != self._text(self._before):
             ops.append(Op("ruleset", "virtnet", "load" if there else "remove", note=_why(before[SHARED])))
-        return Plan({key: after[key] for key in sorted(after)}, ops, self._warnings)
+        return Plan(_sorted(after), ops, self._warnings)
 
     def apply(self, op):
         """Everything at the first operation; a failure is that of all of them, for then nothing was changed."""
@@ -135,6 +135,11 @@ class FirewallRoom(Room):
             "backend": BACKEND,
             "rendered": self._text(self._after),
         }
+
+
+def _sorted(form):
+    """Return the normal form in one order, so that check mode lists what a run lists."""
+    return {key: form[key] for key in sorted(form)}
 
 
 def _why(shared):

@@ -30,6 +30,7 @@ except ImportError:  # deps.require() tells, before anything of this is used
 
 #: What libvirt waits for one answer, seconds; the agent answers within milliseconds, a guest under TCG within a second.
 ANSWER_S = 10
+PATIENCE_S = 30
 #: Bytes of output that one command in a guest may give, and of a file that is read.
 OUTPUT_MAX = 8 * 1024 * 1024
 #: Bytes that one guest-file-read or -write carries: the agent needs a multiple of it, and a tiny guest has little.
@@ -93,16 +94,26 @@ class Agent:
         message = {"execute": execute}
         if arguments:
             message["arguments"] = arguments
-        try:
-            if self._domain is None:
-                self._domain = self.connection.lookupByName(self.name)
-            answer = self._command(self._domain, json.dumps(message), max(1, int(timeout_s)), 0)
-        except libvirt.libvirtError as error:
-            raise self._translated(error, execute) from error
+        answer = self._send(json.dumps(message), execute, max(1, int(timeout_s)))
         try:
             return json.loads(answer)["return"]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise self._nonsense(execute) from error
+
+    def _send(self, text, execute, timeout_s):
+        """Return the agent's answer. A command that never reached a busy agent is sent again for PATIENCE_S seconds."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                if self._domain is None:
+                    self._domain = self.connection.lookupByName(self.name)
+                return self._command(self._domain, text, timeout_s, 0)
+            except libvirt.libvirtError as error:
+                # libvirt says unsynced when its greeting before the command was not answered: the command was not sent.
+                unsent = error.get_error_code() == libvirt.VIR_ERR_AGENT_UNSYNCED and execute != "guest-ping"
+                if not unsent or time.monotonic() >= deadline:
+                    raise self._translated(error, execute) from error
+                time.sleep(0.2)
 
     def _translated(self, error, execute):
         code, text = error.get_error_code(), error.get_error_message() or str(error)

@@ -75,12 +75,12 @@ class ForwardingRoom(Room):
         }
         _rc, out, _err = self._host.run(["ip", "-j", "-6", "address", "show", "scope", "global", "dynamic"])
         advertised |= {row["ifname"] for row in json.loads(out or "[]") if row.get("ifname") and row.get("addr_info")}
-        accept_ra = {}
-        for path in glob.glob("/proc/sys/net/ipv6/conf/*/accept_ra"):
-            link = path.split("/")[-2]
-            if link not in ("all", "default"):
-                accept_ra[link] = (files.read(path) or "").strip()
-        return sysctl.links_to_keep(accept_ra, advertised, self._settings)
+        return sysctl.links_to_keep(self._accept_ra(), advertised, self._settings)
+
+    def _accept_ra(self):
+        """Return {link: accept_ra}."""
+        links = {path.split("/")[-2]: path for path in glob.glob("/proc/sys/net/ipv6/conf/*/accept_ra")}
+        return {link: (files.read(path) or "").strip() for link, path in links.items() if link not in ("all", "default")}
 
     # --- what shall be ---
 

@@ -60,7 +60,8 @@ def test_forwards_that_stand_beside_each_other(one, other):
 
 
 def test_a_long_range_is_compared_with_what_comes_later():
-    found = [dnat("long", ports="1000-2000"), *(dnat(f"p{port}", ports=str(port)) for port in (10, 20, 30)), dnat("hit", ports="2000")]
+    others = [dnat(f"p{port}", ports=str(port)) for port in (10, 20, 30)]
+    found = [dnat("long", ports="1000-2000"), *others, dnat("hit", ports="2000")]
     with pytest.raises(Conflict, match="default/long.*default/hit"):
         translation.check(rules(*found))
 
@@ -103,7 +104,10 @@ def test_ranges_are_joined(rows, joined):
 
 def test_sources_of_another_version_close_a_forward():
     rule = entries.parse_rule(
-        {"name": "a", "type": "dnat", "listen": {"ports": "80"}, "to": {"address": "10.64.100.2"}, "sources": ["10.0.0.0/9", "10.0.0.0/8"]},
+        {
+            "name": "a", "type": "dnat", "listen": {"ports": "80"}, "to": {"address": "10.64.100.2"},
+            "sources": ["10.0.0.0/9", "10.0.0.0/8"],
+        },
         "r", {},
     )
     assert translation.collapsed(rule["sources"], 4) == ["10.0.0.0/8"]

@@ -1,0 +1,271 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""net_policy and nat_rule through the engine, on files of a temporary folder and a kernel made of a dictionary."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import os
+import re
+
+import pytest
+from ansible_collections.virtnet.kvm.plugins.module_utils import engine
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import boot, nft, nfttext, rooms, store
+from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
+
+
+class Kernel:
+    """nft and friends: a table is its lines."""
+
+    def __init__(self):
+        self.tables = {}
+        self.refuse = None
+        self.conntrack = True
+        self.commands = []
+
+    @contextlib.contextmanager
+    def lock(self):
+        yield
+
+    @staticmethod
+    def _read(text):
+        parts = re.split(r"^table (\w+ \w+) ", text, flags=re.MULTILINE)[1:]
+        return {name: body.split("\n") for name, body in zip(parts[::2], parts[1::2])}
+
+    @staticmethod
+    def _listing(tables):
+        rows = [{"metainfo": {}}]
+        for table, lines in tables.items():
+            family, name = table.split()
+            rows.append({"table": {"family": family, "name": name, "handle": 1}})
+            if f"    chain {nfttext.MARK} {{" in lines:
+                rows.append({"chain": {"family": family, "table": name, "name": nfttext.MARK}})
+            rows += [{"rule": {"family": family, "table": name, "chain": "all", "expr": line}} for line in lines]
+        return json.dumps({"nftables": rows})
+
+    def run(self, command, data=None, check=True, what=None, subject=None):
+        self.commands.append(command)
+        if command[:3] == ["nft", "-j", "list"]:
+            name = " ".join(command[4:])
+            if name not in self.tables:
+                return 1, "", "Error: No such file or directory"
+            return 0, self._listing({name: self.tables[name]}), ""
+        if command[0] == "unshare":
+            return 0, self._listing(self._read(data)), ""
+        if command[:2] == ["nft", "-f"]:
+            if self.refuse and re.search(self.refuse, data):
+                raise CommandFailed("loading the ruleset failed: no")
+            self.tables = self._read(data)
+            return 0, "", ""
+        if command[0] == "conntrack":
+            return 0, "", ""
+        if command[0] == "ip":
+            return 0, "[]", ""
+        raise AssertionError(command)
+
+
+@pytest.fixture
+def kernel(tmp_path, monkeypatch):
+    etc = tmp_path / "etc"
+    for module, name, path in (
+        (store, "ETC", etc), (store, "NETWORKS", etc / "networks.d"), (store, "RULES", etc / "rules.d"),
+        (store, "README", etc / "README"), (boot, "RULES", etc / "virtnet.nft"), (nft, "EXPECTED", tmp_path / "run.json"),
+        (boot, "_SYSTEMD", tmp_path / "no-systemd"), (journal, "PATH", tmp_path / "baseline.json"),
+    ):
+        monkeypatch.setattr(module, name, str(path))
+    made = Kernel()
+    made.etc = etc
+    return made
+
+
+def files(kernel):
+    return {
+        os.path.relpath(os.path.join(folder, name), kernel.etc)
+        for folder, _folders, names in os.walk(kernel.etc) for name in names
+    }
+
+
+def policy(kernel, *items, check=False):
+    result, _warnings = engine.converge(rooms.PolicyRoom(kernel, list(items)), kernel, check)
+    return result
+
+
+def nat(kernel, *items, rules=None, owner="default", purge=False, check=False):
+    result, _warnings = engine.converge(rooms.TranslationRoom(kernel, owner, rules, list(items), purge), kernel, check)
+    return result
+
+
+def actions(result):
+    return [(one["kind"], one["name"], one["op"]) for one in result["actions"]]
+
+
+GONE = {"name": "natnet", "state": "absent"}
+ISO = {"name": "iso", "model": "isolated", "subnets": ["10.64.102.0/24"]}
+
+
+@pytest.mark.parametrize("run", [policy, nat])
+def test_add_repeat_and_remove(run, kernel, natnet):
+    predicted = run(kernel, natnet, check=True)
+    assert files(kernel) == set()
+    assert kernel.tables == {}
+    done = run(kernel, natnet)
+    assert predicted["diff"] == done["diff"]
+    assert predicted["rendered"] == done["rendered"]
+    assert predicted["actions"] == done["actions"]
+    assert done["changed"]
+    assert not run(kernel, natnet)["changed"]
+    entry = "networks.d/natnet.json" if run is policy else "rules.d/@natnet.json"
+    assert files(kernel) == {"README", "virtnet.nft", entry}
+    assert (kernel.etc / "virtnet.nft").read_text().endswith(done["rendered"])
+    predicted = run(kernel, GONE, check=True)
+    done = run(kernel, GONE)
+    assert predicted["diff"] == done["diff"]
+    assert not os.path.exists(kernel.etc)
+    assert kernel.tables == {}
+    assert not run(kernel, GONE)["changed"]
+
+
+def test_the_result(kernel, natnet):
+    result = policy(kernel, natnet, ISO)
+    assert actions(result) == [("policy", "iso", "add"), ("policy", "natnet", "add"), ("ruleset", "virtnet", "load")]
+    assert [one["name"] for one in result["networks"]] == ["iso", "natnet"]
+    assert list(policy(kernel, natnet, ISO, check=True)["diff"]["after"]) == ["@firewall", "iso", "natnet"]
+    assert result["backend"] == "nftables"
+    result = nat(kernel, natnet)
+    assert [(one["set"], one["name"]) for one in result["rules"]] == [("@natnet", "masquerade")]
+    assert policy(kernel, GONE)["networks"] == []
+
+
+def test_a_run_leaves_alone_what_it_was_not_given(kernel, natnet):
+    policy(kernel, natnet)
+    nat(kernel, natnet)
+    policy(kernel, ISO)
+    nat(kernel, rules=[{"name": "m", "type": "masquerade", "source": "10.80.0.0/24"}], owner="other")
+    assert files(kernel) == {
+        "README", "virtnet.nft", "networks.d/natnet.json", "networks.d/iso.json", "rules.d/@natnet.json", "rules.d/other.json",
+    }
+    exempt = {"name": "e", "type": "exempt", "source": "10.80.0.0/24", "destination": "10.81.0.0/24"}
+    result = nat(kernel, rules=[exempt], owner="third", purge=True)
+    assert actions(result)[0] == ("rule", "third/e", "add")
+    assert nat(kernel, rules=[], owner="third", purge=True)["changed"]
+    assert nat(kernel, rules=[{"name": "m", "state": "absent"}], owner="other")["changed"]
+    assert files(kernel) == {"README", "virtnet.nft", "networks.d/natnet.json", "networks.d/iso.json", "rules.d/@natnet.json"}
+    assert [one["name"] for one in policy(kernel, natnet)["networks"]] == ["natnet"]
+
+
+@pytest.mark.parametrize(
+    ("harm", "seen"),
+    [
+        (lambda kernel: kernel.tables.clear(), "kernel: not loaded"),
+        (lambda kernel: kernel.tables["inet virtnet"].append("hole"), "1 rule(s) added"),
+        (lambda kernel: kernel.tables.pop("bridge virtnet"), "table bridge virtnet is gone"),
+        (lambda kernel: (kernel.etc / "virtnet.nft").unlink(), "file at boot: missing"),
+        (lambda kernel: (kernel.etc / "virtnet.nft").write_text(boot.HEADER), "file at boot: different"),
+    ],
+)
+def test_what_was_changed_by_hand_is_seen_and_mended(kernel, natnet, harm, seen):
+    policy(kernel, natnet)
+    whole = copy.deepcopy(kernel.tables)
+    harm(kernel)
+    predicted = policy(kernel, natnet, check=True)
+    assert actions(predicted) == [("ruleset", "virtnet", "load")]
+    assert seen in predicted["actions"][0]["note"]
+    assert policy(kernel, natnet)["diff"] == predicted["diff"]
+    assert kernel.tables == whole
+    assert not policy(kernel, natnet)["changed"]
+
+
+def test_a_lost_cache_is_no_change(kernel, natnet):
+    policy(kernel, natnet)
+    os.unlink(nft.EXPECTED)
+    assert not policy(kernel, natnet)["changed"]
+
+
+def test_a_refused_ruleset_changes_nothing(kernel, natnet):
+    policy(kernel, natnet)
+    tables, before = dict(kernel.tables), {name: (kernel.etc / name).read_text() for name in files(kernel)}
+    kernel.refuse = "10.64.102.0"
+    with pytest.raises(CommandFailed):
+        policy(kernel, ISO)
+    assert kernel.tables == tables
+    assert {name: (kernel.etc / name).read_text() for name in files(kernel)} == before
+    assert not policy(kernel, natnet)["changed"]
+
+
+def test_files_that_cannot_be_written_take_the_rules_back(kernel, natnet, monkeypatch):
+    policy(kernel, natnet)
+    tables = dict(kernel.tables)
+    write = store.files.write
+
+    def full(path, text, mode=0o600):
+        if path.endswith("iso.json"):
+            raise OSError(28, "No space left on device")
+        write(path, text, mode)
+
+    monkeypatch.setattr(store.files, "write", full)
+    with pytest.raises(CommandFailed, match="No space left"):
+        policy(kernel, ISO)
+    assert kernel.tables == tables
+    assert files(kernel) == {"README", "virtnet.nft", "networks.d/natnet.json"}
+    assert not policy(kernel, natnet)["changed"]
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ({**ISO, "subnets": ["10.64.0.0/16"]}, "iso.*natnet|natnet.*iso"),
+        ({**ISO, "bridge": "natbr0"}, "also that of natnet"),
+        ({**ISO, "policy": {"allow_to": [{"network": "nobody"}]}}, "network nobody is not known"),
+        ({**ISO, "policy": {"allow_to": [{"network": "iso"}]}}, "open to itself"),
+        ({"name": "b", "model": "bridged", "policy": {"allow_to": [{"network": "natnet"}]}}, "all of their LAN"),
+    ],
+)
+def test_networks_that_cannot_stand_beside_the_stored_ones(kernel, natnet, item, message):
+    policy(kernel, natnet)
+    with pytest.raises(InvalidInput, match=message):
+        policy(kernel, item)
+    assert files(kernel) == {"README", "virtnet.nft", "networks.d/natnet.json"}
+
+
+def test_rules_that_cannot_stand_beside_the_stored_ones(kernel, natnet):
+    nat(kernel, natnet)
+    with pytest.raises(Conflict, match="natnet/masquerade.*default/m"):
+        nat(kernel, rules=[{"name": "m", "type": "masquerade", "source": "10.64.100.0/25"}])
+    with pytest.raises(InvalidInput, match=r"declared twice, as rules\[0\]"):
+        nat(kernel, rules=[{"name": "m", "state": "absent"}, {"name": "m", "state": "absent"}])
+    with pytest.raises(InvalidInput, match="cannot be a name"):
+        nat(kernel, rules=[], owner="@natnet")
+
+
+def test_a_target_that_goes_is_a_warning(kernel, natnet):
+    policy(kernel, natnet, {**ISO, "policy": {"allow_to": [{"network": "natnet"}]}})
+    _result, warnings = engine.converge(rooms.PolicyRoom(kernel, [GONE]), kernel, False)
+    assert any("iso has allow_to natnet" in warning for warning in warnings)
+
+
+def test_a_host_without_systemd_is_told(kernel, natnet):
+    _result, warnings = engine.converge(rooms.PolicyRoom(kernel, [natnet]), kernel, False)
+    assert any("does not run systemd" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"made_by": "me"}', "[]", '{"made_by": '])
+def test_files_that_are_not_ours(kernel, natnet, content):
+    folder = kernel.etc / "networks.d"
+    folder.mkdir(parents=True)
+    (folder / "x.json").write_text(content)
+    (folder / ".hidden.json").write_text("")
+    (folder / "notes").write_text("")
+    with pytest.raises(Conflict, match=r"x\.json"):
+        policy(kernel, natnet)
+
+
+def test_a_ruleset_file_that_is_not_ours(kernel, natnet):
+    kernel.etc.mkdir()
+    (kernel.etc / "virtnet.nft").write_text("flush ruleset\n")
+    with pytest.raises(Conflict, match=r"virtnet\.nft"):
+        policy(kernel, natnet)
