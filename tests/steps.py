@@ -91,16 +91,42 @@ running: set[subprocess.Popen[bytes]] = set()
 stopping = threading.Event()
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
+def descendants(pid: int) -> list[int]:
+    """The processes below one, however deep; Molecule gives its own a session each, so a group is not enough."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.name))
+    found: list[int] = []
+    level = [pid]
+    while level:
+        level = [child for one in level for child in children.get(one, [])]
+        found += level
+    return found
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
     """End a command and all that it started, gently first: Ansible and Molecule clean up after themselves."""
+    below = descendants(process.pid)
     for number, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+        for pid in [process.pid, *below]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(patience)
-            break
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline and any(alive(pid) for pid in below):
+            time.sleep(0.1)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 class Log:
@@ -136,8 +162,12 @@ class Log:
         try:
             status = process.wait(max(1.0, self.deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            kill_group(process)
+            stop(process)
             raise StepFailedError(f"{argv[0]} was ended: out of time") from None
+        except KeyboardInterrupt:
+            stopping.set()
+            stop(process)
+            raise
         finally:
             running.discard(process)
         if check and status != 0:
@@ -757,7 +787,7 @@ class Runner:
             stopping.set()
             print("\ninterrupted: ending what runs, removing the lab", flush=True)
             for process in list(running):
-                kill_group(process)
+                stop(process)
             if any(step.lab for step in todo) and not self.options.keep_lab:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import abc
 import contextlib
 
-from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import VerificationFailed, VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import Host
+from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
 
 
 class Room(abc.ABC):
@@ -120,7 +120,9 @@ def converge(room, host, check_mode):
                 raise VerificationFailed(
                     "what was read back is not what was planned: " + "; ".join(wrong),
                     cure="Run it again; if it stays, please report it.",
-                    planned=plan.after, found=after, changed=True,
+                    planned=plan.after,
+                    found=after,
+                    changed=True,
                 )
             room.finish(plan)
     if not check_mode:

@@ -37,12 +37,11 @@ class VirtnetError(Exception):
 
     def as_result(self):
         """Return what C(fail_json) takes: C(msg), C(error) and the details."""
-        result = {"msg": str(self), "error": {"kind": type(self).__name__, "problem": self.problem}}
+        error = {"kind": type(self).__name__, "problem": self.problem}
         for key in ("subject", "option", "cure"):
             if getattr(self, key) is not None:
-                result["error"][key] = getattr(self, key)
-        result.update(self.details)
-        return result
+                error[key] = getattr(self, key)
+        return {"msg": str(self), "error": error, **self.details}
 
 
 class InvalidInput(VirtnetError):

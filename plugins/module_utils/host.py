@@ -43,12 +43,18 @@ class Host:
             rc, out, err = self._run_command(command, data=data, handle_exceptions=False)
         except FileNotFoundError as error:
             raise MissingDependency(
-                f"the command {command[0]} is not there", subject=subject, cure="Run the role virtnet.kvm.kvm_host, or install it."
+                f"the command {command[0]} is not there",
+                subject=subject,
+                cure="Run the role virtnet.kvm.kvm_host, or install it.",
             ) from error
         if check and rc != 0:
             raise CommandFailed(
                 f"{what or 'a command'} failed: {(err or out).strip() or 'no message'}",
-                subject=subject, cmd=list(command), rc=rc, stderr=err, stdout=out,
+                subject=subject,
+                cmd=list(command),
+                rc=rc,
+                stderr=err,
+                stdout=out,
             )
         return rc, out, err
 

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ansible_collections.virtnet.kvm.plugins.module_utils import names, values
+from ansible_collections.virtnet.kvm.plugins.module_utils import model_checks, names, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 
 MODELS = ("isolated", "routed", "nat", "bridged")
@@ -151,7 +151,9 @@ def _dhcp(item, option, name):
             address = values.address(one["address"], f"{path}.address", name)
             if mac is None and (label is None or address.version == 4):
                 raise InvalidInput(
-                    f"the reservation of {address} has no MAC", name, f"{path}.mac",
+                    f"the reservation of {address} has no MAC",
+                    name,
+                    f"{path}.mac",
                     "Give mac; IPv6 may be reserved by name alone.",
                 )
             reservations.append(Reservation(label, mac, address))
@@ -160,9 +162,7 @@ def _dhcp(item, option, name):
         raise InvalidInput(
             f"{lease!r} is not a lease time", name, f"{option}.lease_time", "Write 3600, 90m, 12h, 7d or infinite."
         )
-    return Dhcp(
-        None if ranges is None else tuple(ranges), None if reservations is None else tuple(reservations), lease
-    )
+    return Dhcp(None if ranges is None else tuple(ranges), None if reservations is None else tuple(reservations), lease)
 
 
 def _dns(item, option, name):
@@ -172,9 +172,7 @@ def _dns(item, option, name):
         values.domain(item["domain"], f"{option}.domain", name)
     forwarders = item.get("forwarders")
     if forwarders is not None:
-        forwarders = tuple(
-            values.address(one, f"{option}.forwarders[{number}]", name) for number, one in enumerate(forwarders)
-        )
+        forwarders = tuple(values.address(one, f"{option}.forwarders[{number}]", name) for number, one in enumerate(forwarders))
     hosts = item.get("hosts")
     if hosts is not None:
         rows = []
@@ -185,9 +183,7 @@ def _dns(item, option, name):
                 raise InvalidInput("a DNS host without a name", name, f"{path}.names", "Give at least one name.")
             rows.append((address, tuple(values.domain(text, f"{path}.names", name) for text in one["names"])))
         hosts = tuple(rows)
-    return Dns(
-        item.get("enabled") is not False, item.get("domain"), bool(item.get("local_only")), forwarders, hosts
-    )
+    return Dns(item.get("enabled") is not False, item.get("domain"), bool(item.get("local_only")), forwarders, hosts)
 
 
 def _accesses(items, option, subject):
@@ -202,7 +198,8 @@ def _accesses(items, option, subject):
             )
         rows.append(
             Access(
-                one.get("network"), protocol,
+                one.get("network"),
+                protocol,
                 tuple(values.ports(text, f"{path}.ports", subject) for text in wanted or ()),
             )
         )
@@ -232,9 +229,7 @@ def parse_port_forward(item, option, name):
             "listen and to are ranges of two lengths", name, f"{option}.to.ports", "Give ranges of one length, or one port."
         )
     if (to.get("guest") is None) == (to.get("address") is None):
-        raise InvalidInput(
-            "a port forward needs one target", name, f"{option}.to", "Give either guest or address."
-        )
+        raise InvalidInput("a port forward needs one target", name, f"{option}.to", "Give either guest or address.")
     listen_address = listen.get("address")
     if listen_address is not None:
         listen_address = values.address(listen_address, f"{option}.listen.address", name)
@@ -245,11 +240,15 @@ def parse_port_forward(item, option, name):
         values.link_name(listen["interface"], f"{option}.listen.interface", name)
     protocol = item.get("protocol") or "tcp"
     return PortForward(
-        item["name"], ("tcp", "udp") if protocol == "both" else (protocol,), listen_address, listen.get("interface"),
-        listen_ports, to.get("guest"), to_address, to_ports,
-        tuple(
-            values.subnet(text, f"{option}.sources[{number}]", name) for number, text in enumerate(item.get("sources") or ())
-        ),
+        item["name"],
+        ("tcp", "udp") if protocol == "both" else (protocol,),
+        listen_address,
+        listen.get("interface"),
+        listen_ports,
+        to.get("guest"),
+        to_address,
+        to_ports,
+        tuple(values.subnet(text, f"{option}.sources[{number}]", name) for number, text in enumerate(item.get("sources") or ())),
         item.get("hairpin") is not False,
     )
 
@@ -270,9 +269,7 @@ def parse_network(item, option):
             values.link_name(item[key], f"{option}.{key}", name)
     addresses = item.get("addresses")
     if addresses is not None:
-        addresses = tuple(
-            values.interface(text, f"{option}.addresses[{number}]", name) for number, text in enumerate(addresses)
-        )
+        addresses = tuple(values.interface(text, f"{option}.addresses[{number}]", name) for number, text in enumerate(addresses))
     subnets = [one.network for one in addresses or ()] + [
         values.subnet(text, f"{option}.subnets[{number}]", name) for number, text in enumerate(item.get("subnets") or ())
     ]
@@ -289,16 +286,27 @@ def parse_network(item, option):
         values.mtu(item["mtu"], f"{option}.mtu", name)
     masquerade = item.get("masquerade")
     network = Network(
-        option=option, name=name, model=model, state=state,
-        autostart=item.get("autostart") is not False, persistent=item.get("persistent") is not False,
+        option=option,
+        name=name,
+        model=model,
+        state=state,
+        autostart=item.get("autostart") is not False,
+        persistent=item.get("persistent") is not False,
         bridge=bridge,
         bridge_owner=item.get("bridge_owner") or ("host" if model == "bridged" else "libvirt"),
-        firewall=item.get("firewall") or "nftables", attach=item.get("attach") or "bridge",
-        uplink=item.get("uplink"), carrier_tap=item.get("carrier_tap"), mtu=item.get("mtu"), stp=bool(item.get("stp")),
-        addresses=addresses, subnets=tuple(subnets),
-        dhcp=_dhcp(item.get("dhcp"), f"{option}.dhcp", name), dns=_dns(item.get("dns"), f"{option}.dns", name),
+        firewall=item.get("firewall") or "nftables",
+        attach=item.get("attach") or "bridge",
+        uplink=item.get("uplink"),
+        carrier_tap=item.get("carrier_tap"),
+        mtu=item.get("mtu"),
+        stp=bool(item.get("stp")),
+        addresses=addresses,
+        subnets=tuple(subnets),
+        dhcp=_dhcp(item.get("dhcp"), f"{option}.dhcp", name),
+        dns=_dns(item.get("dns"), f"{option}.dns", name),
         masquerade=(model == "nat") if masquerade is None else bool(masquerade),
-        routes=routes, policy=_policy(item.get("policy"), f"{option}.policy", name),
+        routes=routes,
+        policy=_policy(item.get("policy"), f"{option}.policy", name),
         port_forwards=tuple(
             parse_port_forward(one, f"{option}.port_forwards[{number}]", name)
             for number, one in enumerate(item.get("port_forwards") or ())
@@ -306,120 +314,8 @@ def parse_network(item, option):
         declared={key: value for key, value in item.items() if value is not None},
     )
     if network.wanted:
-        _check_model(network)
-        _check_addresses(network)
+        model_checks.check(network)
     return network
-
-
-def _refuse(network, key, problem, cure):
-    raise InvalidInput(problem, network.name, f"{network.option}.{key}", cure)
-
-
-def _check_model(network):
-    """Refuse combinations that the model's contract or libvirt do not have."""
-    model = network.model
-    if network.firewall == "libvirt":
-        if model != "nat":
-            _refuse(network, "firewall", f"firewall: libvirt with the model {model}", "Only model nat has it.")
-        if network.port_forwards:
-            _refuse(
-                network, "port_forwards", "port forwards with firewall: libvirt",
-                "libvirt's rules refuse them; use firewall: nftables.",
-            )
-    if model == "bridged":
-        if network.bridge_owner != "host":
-            _refuse(network, "bridge_owner", "a bridged network's bridge is the host's", "Leave bridge_owner out.")
-        if network.addresses:
-            _refuse(network, "addresses", "a bridged network has no address of its own", "The host's address is host_bridge's.")
-    elif network.attach == "macvtap":
-        _refuse(network, "attach", f"attach: macvtap with the model {model}", "Only model bridged has it.")
-    if network.bridge_owner == "host":
-        if model == "nat":
-            _refuse(network, "bridge_owner", "bridge_owner: host with the model nat", "Use libvirt, or the model routed with masquerade.")
-        if network.dhcp:
-            _refuse(network, "dhcp", "DHCP on a bridge of the host's", "libvirt serves DHCP on its own bridges only.")
-        if network.dns and (network.dns.hosts or network.dns.domain or network.dns.forwarders):
-            _refuse(network, "dns", "DNS on a bridge of the host's", "libvirt serves DNS on its own bridges only.")
-    elif network.carrier_tap:
-        _refuse(network, "carrier_tap", "carrier_tap without bridge_owner: host", "libvirt's own bridges do not need it.")
-    if model == "isolated":
-        if network.addresses and network.dhcp is None and network.bridge_owner == "libvirt":
-            _refuse(
-                network, "addresses", "an isolated network with an address but without DHCP",
-                "Give dhcp too, or write the guests' subnet under subnets.",
-            )
-        if network.masquerade:
-            _refuse(network, "masquerade", "an isolated network has no way out to translate", "Use the model nat.")
-    if model in ("nat", "routed") and network.addresses is not None and not network.addresses:
-        _refuse(network, "addresses", f"a {model} network without an address", "Give the gateway as 10.64.100.1/24.")
-    if model != "nat" and network.port_forwards:
-        _refuse(network, "port_forwards", f"port forwards with the model {model}", "Its guests are reached by their own addresses.")
-
-
-def _check_addresses(network):
-    """Check DHCP against the subnets, and the subnets against one another."""
-    seen = []
-    for one in network.subnets:
-        for other in seen:
-            if one.version == other.version and one.overlaps(other):
-                _refuse(network, "addresses", f"the subnets {other} and {one} overlap", "Give each subnet once.")
-        seen.append(one)
-        if one.version == 6 and network.mtu is not None and network.mtu < 1280:
-            _refuse(network, "mtu", f"the MTU {network.mtu} is too small for IPv6", "IPv6 needs 1280 (RFC 8200).")
-    if network.dhcp is None:
-        return
-    if not network.addresses:
-        if network.addresses is not None:
-            _refuse(network, "dhcp", "DHCP without an address of the host's", "Give addresses, such as 10.64.100.1/24.")
-        return
-    own = {one.ip for one in network.addresses}
-    for number, one in enumerate(network.dhcp.ranges or ()):
-        key = f"dhcp.ranges[{number}]"
-        home = _home(network, one.start)
-        if home is None or one.end not in home:
-            outside = one.start if home is None else one.end
-            _refuse(
-                network, key, f"the DHCP range {one.start} to {one.end} is outside the subnet: {outside}",
-                f"Keep it inside {' or '.join(str(each.network) for each in network.addresses if each.version == one.start.version) or 'a subnet of its IP version'}.",
-            )
-        for ip in own:
-            if ip.version == one.start.version and one.start <= ip <= one.end:
-                _refuse(network, key, f"the DHCP range {one.start} to {one.end} contains the gateway {ip}", "Begin or end it elsewhere.")
-        if home.version == 4 and home.num_addresses > 2:
-            for ip in (home.network_address, home.broadcast_address):
-                if one.start <= ip <= one.end:
-                    _refuse(network, key, f"the DHCP range {one.start} to {one.end} contains {ip}, which no guest can have", "Begin or end it elsewhere.")
-        for other in network.dhcp.ranges[:number]:
-            if other.start.version == one.start.version and one.start <= other.end and other.start <= one.end:
-                _refuse(network, key, f"the DHCP ranges {other.start} to {other.end} and {one.start} to {one.end} overlap", "Join them.")
-    taken = {}
-    for number, one in enumerate(network.dhcp.reservations or ()):
-        key = f"dhcp.reservations[{number}]"
-        home = _home(network, one.address)
-        if home is None:
-            _refuse(network, f"{key}.address", f"the reserved address {one.address} is outside the subnet", "Keep it inside a subnet of addresses.")
-        if one.address in own:
-            _refuse(network, f"{key}.address", f"the reserved address {one.address} is the gateway's", "Reserve another.")
-        version = one.address.version
-        for field, value in (("mac", one.mac), ("name", one.name), ("address", one.address)):
-            if value is None:
-                continue
-            # One guest may have one reservation per IP version under the same MAC and name.
-            mark = (field, str(value).lower(), None if field == "address" else version)
-            if mark in taken:
-                _refuse(
-                    network, f"{key}.{field}",
-                    f"the {field} {value} is reserved twice, by reservations[{taken[mark]}] and reservations[{number}]",
-                    f"Give each reservation its own {field}.",
-                )
-            taken[mark] = number
-
-
-def _home(network, ip):
-    for one in network.addresses or ():
-        if ip.version == one.version and ip in one.network:
-            return one.network
-    return None
 
 
 def parse_networks(items, option="networks"):
@@ -428,36 +324,23 @@ def parse_networks(items, option="networks"):
     by_name, by_bridge = {}, {}
     for network in networks:
         if network.name in by_name:
-            _refuse(network, "name", f"the network is declared twice, as {by_name[network.name].option} too", "Declare it once.")
+            model_checks.refuse(
+                network, "name", f"the network is declared twice, as {by_name[network.name].option} too", "Declare it once."
+            )
         by_name[network.name] = network
         if not network.wanted:
             continue
         if network.attach == "bridge":
             other = by_bridge.setdefault(network.bridge, network)
             if other is not network:
-                _refuse(network, "bridge", f"the bridge {network.bridge} is also that of {other.name} ({other.option})", "Give each network its own.")
-    check_overlaps([network for network in networks if network.wanted])
+                model_checks.refuse(
+                    network,
+                    "bridge",
+                    f"the bridge {network.bridge} is also that of {other.name} ({other.option})",
+                    "Give each network its own.",
+                )
+    model_checks.check_overlaps([network for network in networks if network.wanted])
     return networks
-
-
-def check_overlaps(networks):
-    """Refuse subnets that overlap between networks of one host; sorted by address, so that hundreds cost little."""
-    rows = sorted(
-        ((one.version, int(one.network_address), int(one.broadcast_address), one, network)
-         for network in networks for one in network.subnets),
-        key=lambda row: row[:3],
-    )
-    for before, row in zip(rows, rows[1:]):
-        if before[0] == row[0] and row[1] <= before[2]:
-            network, other = row[4], before[4]
-            if networks.index(network) < networks.index(other):
-                network, other, mine, theirs = other, network, before[3], row[3]
-            else:
-                mine, theirs = row[3], before[3]
-            _refuse(
-                network, "addresses", f"its subnet {mine} overlaps {theirs} of {other.name} ({other.option})",
-                "Give each network its own subnet.",
-            )
 
 
 def plain(value):

@@ -27,7 +27,9 @@ def name(text, option, subject=None):
     """Return C(text) if it can name a network or a guest: letters, digits, '_', '.', '+', '-', at most 50."""
     if not _NAME.fullmatch(text):
         raise InvalidInput(
-            f"{text!r} cannot be a name", subject, option,
+            f"{text!r} cannot be a name",
+            subject,
+            option,
             "Use at most 50 letters, digits, '_', '.', '+' or '-', beginning with a letter or digit.",
         )
     return text
@@ -36,13 +38,9 @@ def name(text, option, subject=None):
 def link_name(text, option, subject=None):
     """Return C(text) if the kernel takes it as a link's name."""
     if len(text) > 15:
-        raise InvalidInput(
-            f"the link name {text!r} has {len(text)} characters", subject, option, "The kernel takes at most 15."
-        )
+        raise InvalidInput(f"the link name {text!r} has {len(text)} characters", subject, option, "The kernel takes at most 15.")
     if not _LINK.fullmatch(text):
-        raise InvalidInput(
-            f"{text!r} cannot be a link's name", subject, option, "Use letters, digits, '_', '.' or '-'."
-        )
+        raise InvalidInput(f"{text!r} cannot be a link's name", subject, option, "Use letters, digits, '_', '.' or '-'.")
     return text
 
 
@@ -82,7 +80,9 @@ def interface(text, option, subject=None):
     if net.num_addresses > 2 and (value.ip == net.network_address or (value.version == 4 and value.ip == net.broadcast_address)):
         raise InvalidInput(
             f"{value.ip} is the {'network' if value.ip == net.network_address else 'broadcast'} address of {net}",
-            subject, option, f"Use another address of {net}, such as {net.network_address + 1}.",
+            subject,
+            option,
+            f"Use another address of {net}, such as {net.network_address + 1}.",
         )
     return value
 

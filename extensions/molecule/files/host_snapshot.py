@@ -43,8 +43,12 @@ def links():
     for row in ip("-d", "link"):
         info = row.get("linkinfo", {})
         rows[row["ifname"]] = {
-            "mtu": row.get("mtu"), "mac": row.get("address"), "master": row.get("master"),
-            "up": "UP" in row.get("flags", []), "kind": info.get("info_kind"), "alias": row.get("ifalias"),
+            "mtu": row.get("mtu"),
+            "mac": row.get("address"),
+            "master": row.get("master"),
+            "up": "UP" in row.get("flags", []),
+            "kind": info.get("info_kind"),
+            "alias": row.get("ifalias"),
         }
     return rows
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 from typing import Optional
 
-from ansible_collections.virtnet.kvm.plugins.module_utils import models, values
+from ansible_collections.virtnet.kvm.plugins.module_utils import model_checks, models, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import Room
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, InvalidInput, VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import boot, conversations, entries, nft, store, translation
@@ -176,7 +176,7 @@ class PolicyRoom(FirewallRoom):
         names = {one.name for one in declared}
         others = [one for one in state.parsed() if one.name not in names]
         _check_bridges(wanted, others)
-        models.check_overlaps(others + wanted)
+        model_checks.check_overlaps(others + wanted)
         self._check_allow_to(wanted, others)
         return after
 

@@ -82,7 +82,11 @@ class Networks:
             try:
                 active, persistent = bool(handle.isActive()), bool(handle.isPersistent())
                 one = Found(
-                    handle, handle.name(), handle.UUIDString(), active, persistent,
+                    handle,
+                    handle.name(),
+                    handle.UUIDString(),
+                    active,
+                    persistent,
                     bool(handle.autostart()) if persistent else False,
                     definition.load(handle.XMLDesc(0)) if active else None,
                     definition.load(handle.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)) if persistent else None,
@@ -107,8 +111,11 @@ class Networks:
                         continue
                     rows.append(
                         Nic(
-                            domain.name(), mac.get("address") if mac is not None else "", target.get("dev"),
-                            source.get("network") or "", source.get("bridge") or "",
+                            domain.name(),
+                            mac.get("address") if mac is not None else "",
+                            target.get("dev"),
+                            source.get("network") or "",
+                            source.get("bridge") or "",
                         )
                     )
         return rows
@@ -187,7 +194,9 @@ def _connection_error(uri, error):
         )
     if "no such file" in low or "connection refused" in low or "failed to connect" in low:
         return MissingDependency(
-            f"libvirt does not answer at {uri}: {text}", "libvirt", None,
+            f"libvirt does not answer at {uri}: {text}",
+            "libvirt",
+            None,
             "Start libvirtd (or virtnetworkd and virtqemud), or run the role virtnet.kvm.kvm_host.",
         )
     return MissingDependency(f"libvirt cannot be used at {uri}: {text}", "libvirt", None, "Look at the daemon's journal.")

@@ -137,7 +137,8 @@ def _parse_dns(tree):
         # A forwarder with a domain is for that domain only; the model does not have it, so it is left alone.
         forwarders = [
             str(ipaddress.ip_address(one.get("addr")))
-            for one in node.iterfind("forwarder") if one.get("addr") and not one.get("domain")
+            for one in node.iterfind("forwarder")
+            if one.get("addr") and not one.get("domain")
         ]
     return {
         "enabled": node is None or node.get("enable") != "no",
@@ -355,7 +356,7 @@ def _edit_dhcp(tree, network):
         ):
             # An element that stays keeps what we do not model, such as a DUID.
             old = [] if dhcp is None else dhcp.findall(tag)
-            kept = {key: one for key, one in ((_row_key(one), one) for one in old)}
+            kept = {_row_key(one): one for one in old}
             for row in rows:
                 if ipaddress.ip_address(row[field]) not in home:
                     continue
@@ -458,46 +459,3 @@ def edit(network, tree=None):
     _edit_dns(tree, network)
     _edit_routes(tree, network)
     return tree
-
-
-# -- differences of a running network ----------------------------------------------------------------------------
-
-#: Fields of the normal form that exist in our mark or store only, so a running network cannot differ in them.
-MARK_FIELDS = ("model", "firewall")
-
-
-def live_updates(live, wanted):
-    """Return how to bring a running definition to another: (updates, fields that need a restart).
-
-    An update is (section, command, index of the ip element or -1, XML), for virNetworkUpdate(). Modify is never
-    used: for ip-dhcp-host it matches MAC or address or name, and overwrites another host's entry.
-    """
-    updates = []
-    fields = [key for key in wanted if key not in MARK_FIELDS and wanted[key] != live[key]]
-    if "dhcp" in fields and live["dhcp"] and wanted["dhcp"] and "addresses" not in fields:
-        old, new = live["dhcp"], wanted["dhcp"]
-        if old["lease_time"] == new["lease_time"]:
-            lease = new["lease_time"]
-            homes = [ipaddress.ip_interface(text).network for text in live["addresses"]]
-            for section, key, element, field in (
-                ("ip-dhcp-host", "reservations", reservation_element, "address"),
-                ("ip-dhcp-range", "ranges", range_element, "start"),
-            ):
-                for command, rows, others in (("delete", old[key], new[key]), ("add", new[key], old[key])):
-                    for row in rows:
-                        if row not in others:
-                            updates.append((section, command, _index(homes, row[field]), dump(element(row, lease))))
-            fields.remove("dhcp")
-    if "dns" in fields and dict(live["dns"], hosts=None) == dict(wanted["dns"], hosts=None) and live["dns"]["enabled"]:
-        old, new = live["dns"]["hosts"], wanted["dns"]["hosts"]
-        for command, rows, others in (("delete", old, new), ("add", new, old)):
-            updates.extend(("dns-host", command, -1, dump(host_element(row))) for row in rows if row not in others)
-        fields.remove("dns")
-    return updates, fields
-
-
-def _index(homes, text):
-    address = ipaddress.ip_address(text)
-    return next(number for number, home in enumerate(homes) if address in home)
-
-

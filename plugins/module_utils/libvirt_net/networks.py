@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import Room
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, replug, surroundings
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, live, replug, surroundings
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import iproute2
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 
@@ -41,9 +41,7 @@ class NetworkRoom(Room):
 
     def gather(self):
         self.found = self.client.gather()
-        return {
-            network.name: self._normal(self.found[network.name]) for network in self.networks if network.name in self.found
-        }
+        return {network.name: self._normal(self.found[network.name]) for network in self.networks if network.name in self.found}
 
     @staticmethod
     def _normal(found):
@@ -51,8 +49,8 @@ class NetworkRoom(Room):
         normal = definition.parse(found.main)
         pending = []
         if found.live is not None and found.stored is not None:
-            live = definition.parse(found.live, mark)
-            pending = sorted(key for key in normal if normal[key] != live[key])
+            running = definition.parse(found.live, mark)
+            pending = sorted(key for key in normal if normal[key] != running[key])
         normal.update(
             state="active" if found.active else "inactive",
             autostart=found.autostart,
@@ -72,7 +70,9 @@ class NetworkRoom(Room):
             found = self.found.get(network.name)
             if found is not None and not self.adopt and definition.parse_mark(found.main) is None:
                 raise Conflict(
-                    "a libvirt network of that name is there and is not ours", network.name, f"{network.option}.name",
+                    "a libvirt network of that name is there and is not ours",
+                    network.name,
+                    f"{network.option}.name",
                     "Choose another name, or take it over with adopt: true.",
                 )
             if not network.wanted:
@@ -107,7 +107,9 @@ class NetworkRoom(Room):
         if self._nics is None:
             self._nics = self.client.nics()
         return tuple(
-            sorted({nic.guest for nic in self._nics if nic.network == network.name or (nic.bridge and nic.bridge == network.bridge)})
+            sorted(
+                {nic.guest for nic in self._nics if nic.network == network.name or (nic.bridge and nic.bridge == network.bridge)}
+            )
         )
 
     def _plan_removal(self, plan, network, found):
@@ -116,7 +118,14 @@ class NetworkRoom(Room):
             guests = self._guests(network)
             self._refuse_disruption(network, guests, "its removal cuts off")
             plan.ops.append(
-                Op("network", network.name, "stop", "recreate" if guests else "none", guests, args={"xml": xml, "persistent": found.persistent})
+                Op(
+                    "network",
+                    network.name,
+                    "stop",
+                    "recreate" if guests else "none",
+                    guests,
+                    args={"xml": xml, "persistent": found.persistent},
+                )
             )
         if found.persistent:
             plan.ops.append(Op("network", network.name, "undefine", args={"xml": xml, "autostart": found.autostart}))
@@ -124,7 +133,9 @@ class NetworkRoom(Room):
     def _refuse_disruption(self, network, guests, what):
         if guests and self.disruption != "allow":
             raise InvalidInput(
-                f"{what} the running guests {', '.join(guests)}", network.name, f"{network.option}",
+                f"{what} the running guests {', '.join(guests)}",
+                network.name,
+                f"{network.option}",
                 f"disruption: {self.disruption} forbids it; stop or re-wire them first, or say disruption: allow.",
             )
 
@@ -137,7 +148,9 @@ class NetworkRoom(Room):
     def _plan_creation(self, plan, network):
         if network.model in ("nat", "routed") and network.bridge_owner == "libvirt" and not network.addresses:
             raise InvalidInput(
-                f"a new {network.model} network needs an address", network.name, f"{network.option}.addresses",
+                f"a new {network.model} network needs an address",
+                network.name,
+                f"{network.option}.addresses",
                 "Give the gateway as 10.64.100.1/24.",
             )
         if network.model == "bridged" and network.attach == "macvtap" and network.uplink is None:
@@ -169,22 +182,42 @@ class NetworkRoom(Room):
         if found.active and state == "inactive":
             guests = self._guests(network)
             self._refuse_disruption(network, guests, "stopping it cuts off")
-            ops.append(Op("network", network.name, "stop", "recreate" if guests else "none", guests, args={"xml": old, "persistent": True}))
+            ops.append(
+                Op(
+                    "network",
+                    network.name,
+                    "stop",
+                    "recreate" if guests else "none",
+                    guests,
+                    args={"xml": old, "persistent": True},
+                )
+            )
         elif found.active:
-            live = definition.parse(found.live, definition.parse_mark(tree))
-            updates, restart = definition.live_updates(live, after)
+            running = definition.parse(found.live, definition.parse_mark(tree))
+            updates, restart = live.live_updates(running, after)
             if restart:
-                pending = self._plan_restart(plan, ops, network, restart, after, live)
+                pending = self._plan_restart(plan, ops, network, restart, after, running)
             elif updates:
                 ops.append(Op("network", network.name, "update", "live", args={"updates": updates}))
         if define and network.persistent and found.persistent:
             # First the stored definition: a restart reads it.
-            ops.insert(0, Op("network", network.name, "define" if before["owned"] else "adopt", note=", ".join(changed), args={"xml": xml, "old": old}))
+            ops.insert(
+                0,
+                Op(
+                    "network",
+                    network.name,
+                    "define" if before["owned"] else "adopt",
+                    note=", ".join(changed),
+                    args={"xml": xml, "old": old},
+                ),
+            )
         elif found.persistent != network.persistent:
             if network.persistent:
                 ops.insert(0, Op("network", network.name, "define", note="persistent", args={"xml": xml, "old": None}))
             elif found.autostart or found.persistent:
-                ops.append(Op("network", network.name, "undefine", note="transient", args={"xml": old, "autostart": found.autostart}))
+                ops.append(
+                    Op("network", network.name, "undefine", note="transient", args={"xml": old, "autostart": found.autostart})
+                )
         if not found.active and state == "active":
             ops.append(Op("network", network.name, "start", args={"bridge": network.bridge}))
         autostart = network.autostart and network.persistent
@@ -195,7 +228,7 @@ class NetworkRoom(Room):
             return
         plan.after[network.name] = self._after(tree, state, autostart, network.persistent, pending)
 
-    def _plan_restart(self, plan, ops, network, fields, after, live):
+    def _plan_restart(self, plan, ops, network, fields, after, running):
         guests = self._guests(network)
         reasons = ", ".join(sorted(fields))
         if guests and self.disruption == "live_only":
@@ -204,12 +237,17 @@ class NetworkRoom(Room):
             plan.warnings.append(
                 f"{network.name}: {reasons} changed in the stored definition only; the running network follows at its next start."
             )
-            return sorted(key for key in after if after[key] != live[key])
+            return sorted(key for key in after if after[key] != running[key])
         ops.append(
             Op(
-                "network", network.name, "restart", "replug" if guests else "none", guests,
-                (STP_OUTAGE_S if network.stp else REPLUG_OUTAGE_S) if guests else 0, note=reasons,
-                args={"bridge": network.bridge, "old_bridge": live["bridge"]},
+                "network",
+                network.name,
+                "restart",
+                "replug" if guests else "none",
+                guests,
+                (STP_OUTAGE_S if network.stp else REPLUG_OUTAGE_S) if guests else 0,
+                note=reasons,
+                args={"bridge": network.bridge, "old_bridge": running["bridge"]},
             )
         )
         return []
@@ -269,5 +307,3 @@ class NetworkRoom(Room):
             uuid = definition.etree.SubElement(tree, "uuid")
         uuid.text = found.uuid
         return definition.dump(tree)
-
-

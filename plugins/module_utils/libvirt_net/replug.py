@@ -57,14 +57,18 @@ def restart(client, host, name, old_bridge, bridge):
 def _plug(client, host, name, links, ports, bridge):
     if links and bridge:
         host.run(
-            ["ip", "-batch", "-"], data="".join(f"link set dev {link} master {bridge}\n" for link in links),
-            what="putting the guests' NICs back", subject=name,
+            ["ip", "-batch", "-"],
+            data="".join(f"link set dev {link} master {bridge}\n" for link in links),
+            what="putting the guests' NICs back",
+            subject=name,
         )
     for xml in ports:
         client.reclaim_port(name, _moved(xml, bridge) if bridge else xml)
     missing = sorted(set(links) - set(bridge_ports(bridge))) if bridge else []
     if missing:
         raise VerificationFailed(
-            f"after its restart the NICs {', '.join(missing)} are not in {bridge}", name, None,
+            f"after its restart the NICs {', '.join(missing)} are not in {bridge}",
+            name,
+            None,
             f"Put them back with: ip link set dev NIC master {bridge}",
         )

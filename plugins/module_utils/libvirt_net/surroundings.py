@@ -24,13 +24,17 @@ def check(network, others, links, routes, own_bridges):
         for name, other in others.items():
             if other["bridge"] == network.bridge and network.bridge_owner == "libvirt":
                 raise Conflict(
-                    f"the bridge {network.bridge} is that of the libvirt network {name}", network.name,
-                    f"{network.option}.bridge", "Choose another name.",
+                    f"the bridge {network.bridge} is that of the libvirt network {name}",
+                    network.name,
+                    f"{network.option}.bridge",
+                    "Choose another name.",
                 )
         if network.bridge_owner == "libvirt" and network.bridge in links and network.bridge not in own_bridges:
             raise Conflict(
-                f"the link {network.bridge} is there already and is not a bridge of this network", network.name,
-                f"{network.option}.bridge", "Choose another name, or remove the link.",
+                f"the link {network.bridge} is there already and is not a bridge of this network",
+                network.name,
+                f"{network.option}.bridge",
+                "Choose another name, or remove the link.",
             )
     for subnet in network.subnets:
         for name, other in others.items():
@@ -39,7 +43,9 @@ def check(network, others, links, routes, own_bridges):
                 if taken.version == subnet.version and taken.overlaps(subnet):
                     raise InvalidInput(
                         f"its subnet {subnet} overlaps {taken} of the libvirt network {name} on this host",
-                        network.name, f"{network.option}.addresses", "Choose another subnet.",
+                        network.name,
+                        f"{network.option}.addresses",
+                        "Choose another subnet.",
                     )
         for link, interfaces in links.items():
             if link in own_bridges or link == network.bridge:
@@ -48,7 +54,9 @@ def check(network, others, links, routes, own_bridges):
                 if one.version == subnet.version and not one.network.is_link_local and one.network.overlaps(subnet):
                     raise InvalidInput(
                         f"its subnet {subnet} overlaps {one.with_prefixlen} of the host's link {link}",
-                        network.name, f"{network.option}.addresses", "Choose another subnet.",
+                        network.name,
+                        f"{network.option}.addresses",
+                        "Choose another subnet.",
                     )
         for route in routes:
             if route.link in own_bridges or route.link == network.bridge or route.to.version != subnet.version:

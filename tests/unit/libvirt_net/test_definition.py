@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import models
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, live
 
 NAT = {
     "name": "natnet", "model": "nat", "bridge": "natbr0", "addresses": ["10.64.100.1/24", "fd00:64::1/64"],
@@ -129,9 +129,9 @@ LIVE = [
 
 @pytest.mark.parametrize(("changes", "updates", "restart"), LIVE, ids=[str(list(row[0].items())[0]) for row in LIVE])
 def test_what_can_be_changed_at_run_time(changes, updates, restart):
-    live = definition.edit(network())
-    wanted = definition.edit(network(**changes), live)
-    found, fields = definition.live_updates(definition.parse(live), definition.parse(wanted))
+    running = definition.edit(network())
+    wanted = definition.edit(network(**changes), running)
+    found, fields = live.live_updates(definition.parse(running), definition.parse(wanted))
     assert [row[:2] for row in found] == updates
     assert fields == restart
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 import pytest
 
 NATNET = {
-    "name": "modnet", "model": "nat", "bridge": "modbr0", "addresses": ["10.64.110.1/24", "fd00:64:110::1/64"],
+    "name": "modnet",
+    "model": "nat",
+    "bridge": "modbr0",
+    "addresses": ["10.64.110.1/24", "fd00:64:110::1/64"],
     "dhcp": {
         "ranges": [{"start": "10.64.110.100", "end": "10.64.110.200"}],
         "reservations": [{"name": "vm0", "mac": "52:54:00:00:01:10", "address": "10.64.110.2"}],
@@ -28,7 +31,11 @@ NETWORKS = [
     changed(autostart=False, state="inactive"),
     changed(addresses=["10.64.111.1/24"], dhcp={"ranges": [], "reservations": []}),
     changed(firewall="libvirt", addresses=["10.64.111.1/24"], dhcp={"ranges": [], "reservations": []}),
-    changed(addresses=["10.64.112.1/24"], dhcp={"ranges": [], "reservations": []}, routes=[{"to": "10.9.0.0/16", "via": "10.64.112.9"}]),
+    changed(
+        addresses=["10.64.112.1/24"],
+        dhcp={"ranges": [], "reservations": []},
+        routes=[{"to": "10.9.0.0/16", "via": "10.64.112.9"}],
+    ),
     {"name": "modnet", "state": "absent"},
 ]
 FORWARD = {"name": "web", "protocol": "tcp", "listen": {"ports": "8080"}, "to": {"guest": "vm0", "ports": "80"}}
@@ -79,8 +86,15 @@ def test_nat_rule_cycle(modules):
 def test_a_foreign_network_is_a_conflict_and_adopted_on_request(host, modules):
     xml = "<network><name>modforeign</name><bridge name='modforbr'/><ip address='10.64.119.1' netmask='255.255.255.0'/></network>"
     host.run_test("printf %s > /tmp/modforeign.xml && virsh net-define /tmp/modforeign.xml && rm /tmp/modforeign.xml", xml)
-    item = {"name": "modforeign", "model": "isolated", "bridge": "modforbr", "stp": True, "state": "present", "autostart": False,
-            "subnets": ["10.64.119.0/24"]}
+    item = {
+        "name": "modforeign",
+        "model": "isolated",
+        "bridge": "modforbr",
+        "stp": True,
+        "state": "present",
+        "autostart": False,
+        "subnets": ["10.64.119.0/24"],
+    }
     try:
         before = host.check_output("virsh net-dumpxml --inactive modforeign")
         message = modules.refused("virt_net_model", networks=[item])
@@ -122,8 +136,15 @@ def test_a_rule_removed_by_hand_is_seen_and_mended(host, modules):
 def test_one_that_fails_is_put_back_and_the_other_stands(host, modules):
     """A link of the bridge's name appears between plan and start: here it is there, and libvirt refuses to start."""
     good = {"name": "modgood", "model": "nat", "addresses": ["10.64.117.1/24"]}
-    bad = {"name": "modbad", "model": "nat", "firewall": "libvirt", "uplink": "nolink0", "addresses": ["10.64.118.1/24"],
-           "mtu": 65535, "routes": [{"to": "10.64.0.0/16", "via": "10.99.99.99"}]}
+    bad = {
+        "name": "modbad",
+        "model": "nat",
+        "firewall": "libvirt",
+        "uplink": "nolink0",
+        "addresses": ["10.64.118.1/24"],
+        "mtu": 65535,
+        "routes": [{"to": "10.64.0.0/16", "via": "10.99.99.99"}],
+    }
     result = modules("virt_net_model", networks=[bad, good])
     try:
         assert result["failed"] and "modbad" in result["msg"]

@@ -47,7 +47,10 @@ def test_its_definition(host, flags):
     tree = network(host, *flags)
     assert tree.find("forward").get("mode") == "open"
     assert tree.find("bridge").get("stp") == "off"
-    assert [(one.get("address"), one.get("prefix")) for one in tree.findall("ip")] == [("10.64.100.1", "24"), ("fd00:64::1", "64")]
+    assert [(one.get("address"), one.get("prefix")) for one in tree.findall("ip")] == [
+        ("10.64.100.1", "24"),
+        ("fd00:64::1", "64"),
+    ]
     assert {one.get("name"): one.get("ip") for one in tree.iter("host")} == GUESTS
 
 

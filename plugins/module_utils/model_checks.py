@@ -1,0 +1,194 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What cannot be meant in one network, or in two side by side. Pure; the model's rules, not the host's."""
+
+from __future__ import annotations
+
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
+
+
+def check(network):
+    """Raise InvalidInput if a network contradicts its model, libvirt or itself."""
+    _check_model(network)
+    _check_addresses(network)
+
+
+def refuse(network, key, problem, cure):
+    raise InvalidInput(problem, network.name, f"{network.option}.{key}", cure)
+
+
+def _check_model(network):
+    """Refuse combinations that the model's contract or libvirt do not have."""
+    model = network.model
+    if network.firewall == "libvirt":
+        if model != "nat":
+            refuse(network, "firewall", f"firewall: libvirt with the model {model}", "Only model nat has it.")
+        if network.port_forwards:
+            refuse(
+                network,
+                "port_forwards",
+                "port forwards with firewall: libvirt",
+                "libvirt's rules refuse them; use firewall: nftables.",
+            )
+    if model == "bridged":
+        if network.bridge_owner != "host":
+            refuse(network, "bridge_owner", "a bridged network's bridge is the host's", "Leave bridge_owner out.")
+        if network.addresses:
+            refuse(network, "addresses", "a bridged network has no address of its own", "The host's address is host_bridge's.")
+    elif network.attach == "macvtap":
+        refuse(network, "attach", f"attach: macvtap with the model {model}", "Only model bridged has it.")
+    if network.bridge_owner == "host":
+        if model == "nat":
+            refuse(
+                network,
+                "bridge_owner",
+                "bridge_owner: host with the model nat",
+                "Use libvirt, or the model routed with masquerade.",
+            )
+        if network.dhcp:
+            refuse(network, "dhcp", "DHCP on a bridge of the host's", "libvirt serves DHCP on its own bridges only.")
+        if network.dns and (network.dns.hosts or network.dns.domain or network.dns.forwarders):
+            refuse(network, "dns", "DNS on a bridge of the host's", "libvirt serves DNS on its own bridges only.")
+    elif network.carrier_tap:
+        refuse(network, "carrier_tap", "carrier_tap without bridge_owner: host", "libvirt's own bridges do not need it.")
+    if model == "isolated":
+        if network.addresses and network.dhcp is None and network.bridge_owner == "libvirt":
+            refuse(
+                network,
+                "addresses",
+                "an isolated network with an address but without DHCP",
+                "Give dhcp too, or write the guests' subnet under subnets.",
+            )
+        if network.masquerade:
+            refuse(network, "masquerade", "an isolated network has no way out to translate", "Use the model nat.")
+    if model in ("nat", "routed") and network.addresses is not None and not network.addresses:
+        refuse(network, "addresses", f"a {model} network without an address", "Give the gateway as 10.64.100.1/24.")
+    if model != "nat" and network.port_forwards:
+        refuse(
+            network, "port_forwards", f"port forwards with the model {model}", "Its guests are reached by their own addresses."
+        )
+
+
+def _check_addresses(network):
+    """Check DHCP against the subnets, and the subnets against one another."""
+    seen = []
+    for one in network.subnets:
+        for other in seen:
+            if one.version == other.version and one.overlaps(other):
+                refuse(network, "addresses", f"the subnets {other} and {one} overlap", "Give each subnet once.")
+        seen.append(one)
+        if one.version == 6 and network.mtu is not None and network.mtu < 1280:
+            refuse(network, "mtu", f"the MTU {network.mtu} is too small for IPv6", "IPv6 needs 1280 (RFC 8200).")
+    if network.dhcp is None:
+        return
+    if not network.addresses:
+        if network.addresses is not None:
+            refuse(network, "dhcp", "DHCP without an address of the host's", "Give addresses, such as 10.64.100.1/24.")
+        return
+    own = {one.ip for one in network.addresses}
+    _check_ranges(network, own)
+    _check_reservations(network, own)
+
+
+def _check_ranges(network, own):
+    for number, one in enumerate(network.dhcp.ranges or ()):
+        key = f"dhcp.ranges[{number}]"
+        home = _home(network, one.start)
+        if home is None or one.end not in home:
+            outside = one.start if home is None else one.end
+            inside = [str(each.network) for each in network.addresses if each.version == one.start.version]
+            refuse(
+                network,
+                key,
+                f"the DHCP range {one.start} to {one.end} is outside the subnet: {outside}",
+                f"Keep it inside {' or '.join(inside) or 'a subnet of its IP version'}.",
+            )
+        for ip in own:
+            if ip.version == one.start.version and one.start <= ip <= one.end:
+                refuse(
+                    network,
+                    key,
+                    f"the DHCP range {one.start} to {one.end} contains the gateway {ip}",
+                    "Begin or end it elsewhere.",
+                )
+        if home.version == 4 and home.num_addresses > 2:
+            for ip in (home.network_address, home.broadcast_address):
+                if one.start <= ip <= one.end:
+                    refuse(
+                        network,
+                        key,
+                        f"the DHCP range {one.start} to {one.end} contains {ip}, which no guest can have",
+                        "Begin or end it elsewhere.",
+                    )
+        for other in network.dhcp.ranges[:number]:
+            if other.start.version == one.start.version and one.start <= other.end and other.start <= one.end:
+                refuse(
+                    network,
+                    key,
+                    f"the DHCP ranges {other.start} to {other.end} and {one.start} to {one.end} overlap",
+                    "Join them.",
+                )
+
+
+def _check_reservations(network, own):
+    taken = {}
+    for number, one in enumerate(network.dhcp.reservations or ()):
+        key = f"dhcp.reservations[{number}]"
+        home = _home(network, one.address)
+        if home is None:
+            refuse(
+                network,
+                f"{key}.address",
+                f"the reserved address {one.address} is outside the subnet",
+                "Keep it inside a subnet of addresses.",
+            )
+        if one.address in own:
+            refuse(network, f"{key}.address", f"the reserved address {one.address} is the gateway's", "Reserve another.")
+        version = one.address.version
+        for field, value in (("mac", one.mac), ("name", one.name), ("address", one.address)):
+            if value is None:
+                continue
+            # One guest may have one reservation per IP version under the same MAC and name.
+            mark = (field, str(value).lower(), None if field == "address" else version)
+            if mark in taken:
+                refuse(
+                    network,
+                    f"{key}.{field}",
+                    f"the {field} {value} is reserved twice, by reservations[{taken[mark]}] and reservations[{number}]",
+                    f"Give each reservation its own {field}.",
+                )
+            taken[mark] = number
+
+
+def _home(network, ip):
+    for one in network.addresses or ():
+        if ip.version == one.version and ip in one.network:
+            return one.network
+    return None
+
+
+def check_overlaps(networks):
+    """Refuse subnets that overlap between networks of one host; sorted by address, so that hundreds cost little."""
+    rows = sorted(
+        (
+            (one.version, int(one.network_address), int(one.broadcast_address), one, network)
+            for network in networks
+            for one in network.subnets
+        ),
+        key=lambda row: row[:3],
+    )
+    for before, row in zip(rows, rows[1:]):
+        if before[0] == row[0] and row[1] <= before[2]:
+            network, other = row[4], before[4]
+            if networks.index(network) < networks.index(other):
+                network, other, mine, theirs = other, network, before[3], row[3]
+            else:
+                mine, theirs = row[3], before[3]
+            refuse(
+                network,
+                "addresses",
+                f"its subnet {mine} overlaps {theirs} of {other.name} ({other.option})",
+                "Give each network its own subnet.",
+            )
