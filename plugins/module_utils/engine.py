@@ -92,7 +92,7 @@ def _apply(room, plan):
             done = [one for one in done if (one.kind, one.name) != (op.kind, op.name)]
     if failed:
         first = next(iter(failed.values()))[1]
-        first.details["failed"] = [
+        first.details["failures"] = [
             {"kind": kind, "name": name, "op": op.op, "msg": str(error)} for (kind, name), (op, error) in failed.items()
         ]
         first.details["done"] = [op.as_action() for op in done]

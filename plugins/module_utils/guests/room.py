@@ -333,7 +333,7 @@ class GuestRoom(Room):
             name, error = next(iter(silent.items()))
             error.subject = error.subject or name
             error.details["consoles"] = {name: storage.console_tail(name) for name in silent}
-            error.details["failed"] = [{"kind": "guest", "name": one, "msg": str(err)} for one, err in silent.items()]
+            error.details["failures"] = [{"kind": "guest", "name": one, "msg": str(err)} for one, err in silent.items()]
             if len(silent) > 1:
                 error.problem += f" (and so with {', '.join(list(silent)[1:])})"
             raise error

@@ -76,7 +76,7 @@ def test_the_object_that_fails_is_put_back_and_the_others_stand():
         engine.converge(room, NoHost(), False)
     assert room.have == {"a": 2, "b": 0, "c": 1}
     assert caught.value.subject == "b"
-    assert [one["name"] for one in caught.value.details["failed"]] == ["b"]
+    assert [one["name"] for one in caught.value.details["failures"]] == ["b"]
     assert caught.value.details["changed"]
 
 

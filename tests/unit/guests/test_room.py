@@ -251,7 +251,7 @@ def test_a_new_guest_that_does_not_start_leaves_nothing():
     with pytest.raises(CommandFailed, match="start is broken") as error:
         converge(libvirt, vm(), vm("vm1"))
     assert set(libvirt.stored) == set(libvirt.live) == {"vm1"}
-    assert [one["name"] for one in error.value.details["failed"]] == ["vm0"]
+    assert [one["name"] for one in error.value.details["failures"]] == ["vm0"]
 
 
 def test_a_guest_that_cannot_be_defined_is_not_started():

@@ -148,6 +148,7 @@ def test_one_that_fails_is_put_back_and_the_other_stands(host, modules):
     result = modules("virt_net_model", networks=[bad, good])
     try:
         assert result["failed"] and "modbad" in result["msg"]
+        assert [one["name"] for one in result["failures"]] == ["modbad"] and result["changed"]
         names = host.check_output("virsh -q net-list --all --name").split()
         assert "modgood" in names and "modbad" not in names
     finally:
