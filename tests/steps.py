@@ -43,7 +43,7 @@ LAB = os.environ.get("VIRTNET_TEST_LAB", "mol")
 COLLECTION = Path("ansible_collections") / "virtnet" / "kvm"
 
 # Scenarios that only `--full` runs; all others are the covering set.
-LONG_SCENARIOS: frozenset[str] = frozenset()
+LONG_SCENARIOS: frozenset[str] = frozenset({"template"})
 
 HEADER = (
     "Copyright (c) ",
@@ -187,6 +187,9 @@ def environment() -> dict[str, str]:
     env["VIRTNET_TEST_LAB"] = LAB
     # With PYTHONUNBUFFERED Python reads what Ansible pipes to it byte by byte: seconds a task on connection local.
     for name in ("ANSIBLE_INVENTORY", "FORCE_COLOR", "PY_COLORS", "ANSIBLE_FORCE_COLOR", "PYTHONUNBUFFERED"):
+        env.pop(name, None)
+    # What `make test` was given is not for the make that a step calls.
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "ARGS", "HOST", "LAB", "MODEL", "PURGE"):
         env.pop(name, None)
     return env
 
@@ -513,7 +516,9 @@ def lab_program(*arguments: str) -> list[str]:
     ]
 
 
-MOLECULE = {"MOLECULE_EPHEMERAL_DIRECTORY": str(BUILD / "molecule" / LAB)}
+def molecule_environment(scenario: str) -> dict[str, str]:
+    """A folder of its own for each scenario: with a shared one Molecule prepares only the first."""
+    return {"MOLECULE_EPHEMERAL_DIRECTORY": str(BUILD / "molecule" / LAB / scenario)}
 
 
 def lab_image(log: Log) -> None:
@@ -524,7 +529,7 @@ def lab_image(log: Log) -> None:
 def lab_up(log: Log) -> None:
     # What Molecule remembers may be about a lab that a killed run left half up.
     shutil.rmtree(BUILD / "molecule" / LAB, ignore_errors=True)
-    log.command("molecule", "create", "-s", "default", env=MOLECULE)
+    log.command("molecule", "create", "-s", "default", env=molecule_environment("default"))
 
 
 # A scenario that failed may have left the hosts in any state: the next one gets new ones.
@@ -540,9 +545,10 @@ def molecule(log: Log, scenario: str) -> Counts:
     report.unlink(missing_ok=True)
     status = log.command(
         "molecule", "test", "-s", scenario, "--destroy=never",
-        env=MOLECULE | {"PYTEST_ADDOPTS": f"--junit-xml={report} -o junit_family=xunit2"}, check=False,
+        env=molecule_environment(scenario) | {"PYTEST_ADDOPTS": f"--junit-xml={report} -o junit_family=xunit2"}, check=False,
     )
-    ended = re.findall(rf"{re.escape(scenario)} . (\w+)\S* Executed: (\w+)", re.sub(r"\x1b\[[0-9;]*m", "", log.text()))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", log.text())
+    ended = re.findall(rf"\[{re.escape(scenario)} \S (\w+)\] Executed: (\w+)", text)
     actions = [(action, end) for action, end in ended if action != "verify"]
     tests = junit_counts(report)
     counts = tests + Counts(
@@ -582,7 +588,7 @@ def leftovers(name: str) -> list[str]:
 
 def lab_down(log: Log) -> None:
     if (SCENARIOS / "default" / "destroy.yml").is_file() and not stopping.is_set():
-        log.command("molecule", "destroy", "-s", "default", env=MOLECULE, check=False)
+        log.command("molecule", "destroy", "-s", "default", env=molecule_environment("default"), check=False)
     log.command(*lab_program("down"))
     shutil.rmtree(BUILD / "molecule" / LAB, ignore_errors=True)
     left = leftovers(LAB)
@@ -627,7 +633,7 @@ def all_steps() -> list[Step]:
     if any((ROOT / "tests/integration").glob("**/test_*.py")):
         steps.append(Step("integration", "tests/integration on the hosts", lab_tests, 120, ("lab",), lab=True, limit=1500))
     steps.append(Step("lab-down", "remove the hosts, look for leftovers", lab_down, 15, ("lab",), lab=True, limit=300))
-    steps.append(Step("newcomer", "make lab, again, make lab-down", newcomer, 200, full=True, limit=1500))
+    steps.append(Step("newcomer", "make lab, again, make lab-down", newcomer, 90, limit=1500))
     return steps
 
 

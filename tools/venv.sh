@@ -52,7 +52,9 @@ install_venv() {
     if command -v apt-get >/dev/null; then
         package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
         apt=(as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -y)
-        if ! phase "installing $package" "${apt[@]}" install --no-install-recommends "$package"; then
+        # A fresh machine has no lists, an old one's name packages that the mirror no longer has.
+        if ! apt-cache show "$package" >/dev/null 2>&1 ||
+            ! "${apt[@]}" install --no-install-recommends "$package" >/dev/null 2>&1 </dev/null; then
             phase "updating the package lists" "${apt[@]}" update
             phase "installing $package" "${apt[@]}" install --no-install-recommends "$package"
         fi

@@ -39,13 +39,16 @@ options:
         description:
           - V(builtin), or the path of a qcow2 file on the host.
           - The file is the backing file of the guest's own disk, so it must stay as it is.
+          - If all users may read it, its owner stays as it is, and no guest's QEMU can write it. Else libvirt gives it to
+            QEMU's user, for good.
           - A template needs cloud-init; and the QEMU guest agent, unless O(wait=none).
         type: str
         default: builtin
       memory_mb:
         description:
           - Memory in MiB, at least 96 for the built-in guest.
-          - 96 do for Linux 6.1. With Linux 6.12 they leave too little to run probes. A template wants more.
+          - 96 do for Linux 6.1. With Linux 6.12 they leave too little to run probes. A template wants more, a Debian
+            with cloud-init 512.
         type: int
         default: 128
       vcpus:
@@ -62,7 +65,8 @@ options:
       user_data:
         description:
           - What cloud-init is to do, as its text or as a dictionary (then it is C(#cloud-config)). Templates only.
-          - It is kept in a file that only root and QEMU can read, and is not returned.
+          - It is kept in a file that only root and QEMU can read, and is neither logged nor returned.
+          - Another text is another instance to cloud-init, which then does it all anew at the guest's next start.
         type: raw
       nics:
         description: The NICs, in their order.
@@ -90,6 +94,7 @@ options:
             description:
               - Default gateway, one of each family at most, of static addresses.
               - It is the resolver too.
+              - With an IPv6 gateway and without V(dhcp), a template's guest takes nothing from router advertisements.
             type: list
             elements: str
           link:
@@ -124,11 +129,16 @@ options:
     description:
       - What each running guest must have before the module returns. V(address), every address that was declared, and
         with C(dhcp) one more than a link-local one. V(agent), an answering guest agent.
+      - A guest from a template has its addresses before cloud-init is through with O(guests[].user_data). In the guest,
+        C(cloud-init status --wait) waits for that.
     type: str
     choices: [address, agent, none]
     default: address
   wait_timeout:
-    description: For how many seconds at most, for all guests together.
+    description:
+      - For how many seconds at most, for all guests together.
+      - A Debian with cloud-init and without KVM needs about 40 seconds of a processor of its own to its addresses, and
+        several on few processors share them. Give templates V(600) where there is no KVM.
     type: int
     default: 120
   uri:
@@ -384,8 +394,39 @@ GUEST = {
 }
 
 
+#: What Ansible itself puts there.
+HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+
+
+class Module(AnsibleModule):
+    """Ansible's module, which keeps the guests out of the host's log: no_log does not hide a text of several lines there,
+    nor one in which another hidden value occurs.
+    """
+
+    def log(self, msg, log_args=None):
+        if log_args and "guests" in log_args:  # it tells of its parameters
+            log_args = {**log_args, "guests": HIDDEN}
+            msg = "Invoked with " + " ".join(f"{name}={value}" for name, value in log_args.items())
+        super().log(msg, log_args)
+
+
+def take_user_data(module):
+    """Return the guests as they were declared, and leave nothing of their user data in the parameters.
+
+    With no_log, Ansible blots out each of its strings and numbers wherever they occur in a result, and in user data these
+    are words like C(1), C(eth0) or C(debian): nothing legible would be left. No result of this module holds user data, but
+    for the parameters that Ansible adds to it.
+    """
+    items = [dict(item) for item in module.params["guests"]]
+    for item in module.params["guests"]:
+        if item["user_data"] is not None:
+            item["user_data"] = HIDDEN
+    module.no_log_values.clear()
+    return items
+
+
 def main():
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "guests": {"type": "list", "elements": "dict", "required": True, "options": GUEST},
             "inventory_host": {"type": "str"},
@@ -401,13 +442,14 @@ def main():
     )
     deps.require(module, "libvirt", "libvirt_qemu", "lxml")
     params = module.params
+    declared = take_user_data(module)
     # QEMU runs as another user and must get at what is made here; what it must not get at has its own mode.
     os.umask(0o022)
 
     def build(host):
         # The declaration is checked before a daemon is asked for anything.
         name = params["inventory_host"] or os.uname().nodename
-        items = [item for item in params["guests"] if item["host"] in (None, name)]
+        items = [item for item in declared if item["host"] in (None, name)]
         guests = spec.parse_guests(items, name, params["authorized_keys"])
         return GuestRoom(
             guests, Domains(params["uri"]), host, params["accelerator"], params["restart"], params["wait"], params["wait_timeout"]

@@ -269,4 +269,3 @@ def _host_side(table, inner, refuse):
         rules += [f"icmpv6 type {{ {_ND_TO_GUEST} }} accept", refuse]
         table.add_chain("from_host", rules)
         table.add_chain("output", ["oifname @host_shut goto from_host"], hook="filter hook output priority -5")
-

@@ -53,5 +53,9 @@ def _ethernet(index, nic):
         routes.append({"to": everything, "via": gateway})
     if routes:
         entry["routes"] = routes
+        if not dhcp and any(":" in gateway for gateway in nic.gateway):
+            # An advertised router would be a second default route beside the one that was declared, and take half of all
+            # connections; and the guest would speak from the advertised subnet's address, not from its own.
+            entry["accept-ra"] = False
         entry["nameservers"] = {"addresses": list(nic.gateway)}
     return entry

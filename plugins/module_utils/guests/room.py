@@ -15,11 +15,13 @@ from typing import Any
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import Room
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput, VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import domain, images, kvm_probe, storage
-from ansible_collections.virtnet.kvm.plugins.module_utils.guests.agent import Agent, in_parallel
+from ansible_collections.virtnet.kvm.plugins.module_utils.guests.agent import Agent, AgentSilent, in_parallel
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 
-#: Seconds that a guest is away when it is restarted; the built-in one needs less, a template under TCG more.
+#: Seconds that a guest is away when it is restarted. A template's has SHUTDOWN_S to end; a Debian then boots in 60 s
+#: without KVM on a processor of its own.
 RESTART_S = 10.0
+RESTART_TEMPLATE_S = 120.0
 
 
 class GuestRoom(Room):
@@ -189,7 +191,8 @@ class GuestRoom(Room):
                 pending.remove("nics")
             if pending and self.restart:
                 note = "for " + ", ".join(pending)
-                prepare.append(Op("guest", name, "stop", "recreate", (name,), RESTART_S, note))
+                outage = RESTART_S if guest.builtin else RESTART_TEMPLATE_S
+                prepare.append(Op("guest", name, "stop", "recreate", (name,), outage, note))
                 start.append(Op("guest", name, "start"))
                 pending = []
             elif pending:
@@ -214,6 +217,11 @@ class GuestRoom(Room):
             except VirtnetError as error:
                 plan.unmet.append(error)
             ops.append(Op("guest", guest.name, "disk", note=guest.image))
+        elif form is None or form["image"] != guest.image:
+            # Its domain was undefined by hand, and the disk is still there.
+            image = storage.template_of(guest.name, self.host)
+            if image != guest.image:
+                _refuse_image(guest, {"image": image})
         if not (form and form["seed"] == guest.seed and storage.has_seed(guest.name)):
             try:
                 storage.iso_maker()
@@ -251,6 +259,8 @@ class GuestRoom(Room):
             paths = {"kernel": self.image.vmlinuz, "initrd": self.image.initrd}
         else:
             paths = {"disk": storage.disk(op.name), "seed": storage.seed(op.name)}
+            if storage.readable_by_all(guest.image):
+                paths["template"] = guest.image
         paths["console"] = storage.console(op.name)
         found = self.found.get(op.name)
         accelerator = self.accelerator.accelerator
@@ -343,7 +353,13 @@ class GuestRoom(Room):
         agent = Agent(self.client.connection, name)
         agent.wait(self.wait_s)
         while True:
-            links = agent.interfaces()
+            try:
+                links = agent.interfaces()
+            except AgentSilent:
+                # One that answered may fall silent again: a guest that reboots itself once cloud-init is through.
+                if time.monotonic() >= deadline:
+                    raise
+                continue
             # What waits for a restart cannot come yet.
             lacking = [] if self.wait == "agent" or form["pending"] else _lacking(form["nics"], links, self._ipv6_only)
             if not lacking:

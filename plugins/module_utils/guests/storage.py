@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import stat
 import tempfile
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
@@ -19,6 +21,8 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.host import STATE
 GUESTS = os.path.join(STATE, "guests")
 LOGS = "/var/log/libvirt/qemu"
 ISO_MAKERS = ("genisoimage", "xorrisofs", "mkisofs")
+#: What a terminal does not show: its control sequences, and control characters but for the line's end and the tab.
+UNSHOWN = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b.|[^\S\n\t ]|[\x00-\x08\x0e-\x1f\x7f]")
 
 
 def folder(name):
@@ -39,12 +43,12 @@ def console(name):
 
 
 def console_tail(name, size=2000):
-    """Return the end of a guest's console log, for an error's evidence; '' where there is none."""
+    """Return the end of a guest's console log as plain text, for an error's evidence; '' where there is none."""
     try:
         with open(console(name), "rb") as handle:
             handle.seek(0, os.SEEK_END)
             handle.seek(max(0, handle.tell() - size))
-            return handle.read().decode("utf-8", "replace")
+            return UNSHOWN.sub("", handle.read().decode("utf-8", "replace"))
     except OSError:
         return ""
 
@@ -75,6 +79,26 @@ def check_template(guest, host):
         raise InvalidInput(
             f"{guest.image} is a {kind} image", guest.name, option, "Convert it with qemu-img convert -O qcow2."
         )
+
+
+def template_of(name, host):
+    """Return the path of the template that a guest's disk stands on, '' if on none."""
+    _rc, out, _err = host.run(["qemu-img", "info", "--output=json", "-U", disk(name)], subject=name, what="reading its disk")
+    return json.loads(out).get("backing-filename", "")
+
+
+def readable_by_all(path):
+    """Return whether every user may read a file, and so QEMU's, whatever user that is."""
+    try:
+        if not os.stat(path).st_mode & stat.S_IROTH:
+            return False
+        while path != "/":
+            path = os.path.dirname(path)
+            if not os.stat(path).st_mode & stat.S_IXOTH:
+                return False
+    except OSError:
+        return False
+    return True
 
 
 def iso_maker():

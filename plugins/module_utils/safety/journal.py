@@ -38,7 +38,7 @@ def record(entries):
 
 def forget(keys):
     """Drop what has been brought back."""
-    known = load()
-    kept = {key: value for key, value in known.items() if key not in set(keys)}
+    known, gone = load(), set(keys)
+    kept = {key: value for key, value in known.items() if key not in gone}
     if kept != known:
         _save(kept)

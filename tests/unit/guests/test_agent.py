@@ -95,7 +95,7 @@ def test_what_takes_too_long_is_killed():
 def test_libvirts_errors(code, kind):
     with pytest.raises(CommandFailed) as error:
         Guest(LibvirtError(code)).agent().ping()
-    assert type(error.value) is kind
+    assert error.type is kind
     assert error.value.subject == "vm0"
 
 

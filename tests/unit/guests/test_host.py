@@ -124,7 +124,7 @@ def test_another_content_is_another_instance():
             {
                 "dhcp4": False, "dhcp6": False, "addresses": ["10.0.0.2/24", "fd00::2/64"],
                 "routes": [{"to": "0.0.0.0/0", "via": "10.0.0.1"}, {"to": "::/0", "via": "fd00::1"}],
-                "nameservers": {"addresses": ["10.0.0.1", "fd00::1"]},
+                "nameservers": {"addresses": ["10.0.0.1", "fd00::1"]}, "accept-ra": False,
             },
         ),
     ],

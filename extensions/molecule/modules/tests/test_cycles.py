@@ -83,6 +83,25 @@ def test_nat_rule_cycle(modules):
         modules.run("net_policy", networks=[{"name": "modnet", "state": "absent"}])
 
 
+def test_guest_vm_cycle(modules):
+    guest = {"name": "modvm", "nics": [{"network": "modnet"}]}
+    modules.run("virt_net_model", networks=[NATNET])
+    try:
+        for item in (guest, {**guest, "nics": [{"network": "modnet", "link": "down"}]}, {**guest, "state": "stopped"},
+                     {"name": "modvm", "state": "absent"}):
+            arguments = {"guests": [item], "inventory_host": "modhost", "wait": "agent"}
+            predicted = modules.run("guest_vm", check=True, **arguments)
+            real = modules.run("guest_vm", **arguments)
+            again = modules.run("guest_vm", **arguments)
+            assert predicted["changed"] and predicted["actions"] == real["actions"], item
+            found = [[dict(one, interfaces=None) for one in result["guests"]] for result in (predicted, real, again)]
+            assert found[0] == found[1] == found[2], item
+            assert not again["changed"]
+    finally:
+        modules.run("guest_vm", guests=[{"name": "modvm", "state": "absent"}])
+        modules.run("virt_net_model", networks=[{"name": "modnet", "state": "absent"}])
+
+
 def test_a_foreign_network_is_a_conflict_and_adopted_on_request(host, modules):
     xml = "<network><name>modforeign</name><bridge name='modforbr'/><ip address='10.64.119.1' netmask='255.255.255.0'/></network>"
     host.run_test("printf %s > /tmp/modforeign.xml && virsh net-define /tmp/modforeign.xml && rm /tmp/modforeign.xml", xml)

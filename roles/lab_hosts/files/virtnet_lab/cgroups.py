@@ -37,7 +37,7 @@ def unmount_tree() -> None:
 def pids(group: Path) -> list[int]:
     """Every process in the group and below it."""
     found: list[int] = []
-    for folder, _, _ in os.walk(group):
+    for folder, _folders, _files in os.walk(group):
         with contextlib.suppress(FileNotFoundError, OSError):
             found += [int(pid) for pid in Path(folder, "cgroup.procs").read_text(encoding="ascii").split()]
     return found
@@ -73,7 +73,7 @@ def end(group: Path, timeout: float = 20) -> None:
 def _remove(group: Path) -> None:
     """Remove a group without processes and all below it; the kernel may need a moment for the last ones."""
     for attempt in range(50):
-        for folder, _, _ in os.walk(group, topdown=False):
+        for folder, _folders, _files in os.walk(group, topdown=False):
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
         if not group.exists():

@@ -103,7 +103,7 @@ def _with_lab(arguments: argparse.Namespace, paths: LabPaths, report: Reporter) 
         states = lab.status(paths)
         for item, state in states:
             print(f"{item.name:15} {item.kind:8} {item.release:9} {item.address.ip!s:15} {item.address6.ip!s:20} {state}")
-        return 0 if all(state == "running" for _, state in states) else 1
+        return 0 if all(state == "running" for _host, state in states) else 1
     if command == "inventory":
         sys.stdout.write(lab.inventory_text(paths))
     elif command == "reboot":

@@ -60,7 +60,7 @@ def ensure_images(config: Config, report: Reporter) -> None:
     """Have the images of all releases that the lab's hosts use; missing ones are built in parallel."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor() as pool:
-        for _ in pool.map(lambda release: _ensure(config, release, report), config.releases):
+        for _done in pool.map(lambda release: _ensure(config, release, report), config.releases):
             pass
 
 
