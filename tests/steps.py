@@ -40,6 +40,7 @@ STATE = BUILD / "tests.json"
 BIN = Path(sys.executable).parent
 SCENARIOS = ROOT / "extensions" / "molecule"
 LAB = os.environ.get("VIRTNET_TEST_LAB", "mol")
+NEW_LAB = f"{LAB}new"
 COLLECTION = Path("ansible_collections") / "virtnet" / "kvm"
 
 # Scenarios that only `--full` runs; all others are the covering set.
@@ -150,7 +151,9 @@ class Log:
             return re.sub(r"\x1b\[[0-9;]*m", "", lines[-1])[:100] if lines else ""
         return ""
 
-    def command(self, *argv: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None, check: bool = True) -> int:
+    def command(
+        self, *argv: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None, check: bool = True, at_least: float = 1
+    ) -> int:
         if stopping.is_set():
             raise StepFailedError("interrupted")
         self.write("$ " + " ".join(map(str, argv)))
@@ -160,7 +163,7 @@ class Log:
         )
         running.add(process)
         try:
-            status = process.wait(max(1.0, self.deadline - time.monotonic()))
+            status = process.wait(max(at_least, self.deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             stop(process)
             raise StepFailedError(f"{argv[0]} was ended: out of time") from None
@@ -489,7 +492,7 @@ def importer(log: Log) -> None:
 
 def newcomer(log: Log) -> Counts:
     """What the README promises: `make lab` twice, the second time without a change, and `make lab-down` leaves nothing."""
-    name = f"{LAB}new"
+    name = NEW_LAB
     make = ["make", "--no-print-directory", f"LAB={name}"]
     counts = Counts()
     try:
@@ -501,7 +504,7 @@ def newcomer(log: Log) -> Counts:
         log.write(f"changed on the second run: {changed or 'nothing'}")
         counts += Counts(int(bool(recap) and not changed), int(not recap or bool(changed)))
     finally:
-        log.command(*make, "lab-down", check=False)
+        log.command(*make, "lab-down", check=False, at_least=120)
     left = leftovers(name)
     log.write("\n".join(left) or "nothing is left")
     return counts + Counts(int(not left), int(bool(left)))
@@ -510,10 +513,9 @@ def newcomer(log: Log) -> Counts:
 # --- on the lab's hosts -----------------------------------------------------------------------------------------------
 
 
-def lab_program(*arguments: str) -> list[str]:
-    return [
-        "env", f"PYTHONPATH={ROOT / 'roles/lab_hosts/files'}", sys.executable, "-m", "virtnet_lab", "--lab", LAB, *arguments
-    ]
+def lab_program(*arguments: str, lab: str = LAB) -> list[str]:
+    path = ROOT / "roles/lab_hosts/files"
+    return ["env", f"PYTHONPATH={path}", sys.executable, "-m", "virtnet_lab", "--lab", lab, *arguments]
 
 
 def molecule_environment(scenario: str) -> dict[str, str]:
@@ -727,6 +729,8 @@ class Runner:
             trouble, counts = str(error), Counts(failed=1)
         except (OSError, subprocess.SubprocessError, StopIteration) as error:
             trouble, counts = f"{type(error).__name__}: {error}", Counts(failed=1)
+        if stopping.is_set() and threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
         if trouble:
             log.write(trouble)
         seconds = time.monotonic() - began
@@ -794,10 +798,12 @@ class Runner:
             print("\ninterrupted: ending what runs, removing the lab", flush=True)
             for process in list(running):
                 stop(process)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
             if any(step.lab for step in todo) and not self.options.keep_lab:
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 subprocess.run(lab_program("down"), check=False, stdin=subprocess.DEVNULL)
+            if any(step.name == "newcomer" for step in todo):
+                subprocess.run(lab_program("down", lab=NEW_LAB), check=False, stdin=subprocess.DEVNULL)
             return 130
         finally:
             done.set()

@@ -41,3 +41,9 @@ def guest_mac(host, guest, index):
     """Return the MAC address of NIC number C(index) of C(guest) on C(host): QEMU's prefix and 3 octets that stay."""
     tail = _digest(host, guest, int(index))[:6]
     return "52:54:00:" + ":".join(tail[start : start + 2] for start in (0, 2, 4))
+
+
+def link_mac(machine, link):
+    """Return the MAC address of a bridge or tap of ours: locally administered, the same after every boot of C(machine)."""
+    tail = _digest(machine, link)[:10]
+    return "02:" + ":".join(tail[start : start + 2] for start in range(0, 10, 2))

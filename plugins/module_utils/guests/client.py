@@ -43,10 +43,16 @@ class Found:
 
 @dataclass(frozen=True)
 class Network:
-    """A network as a guest needs to know it; C(ipv4) is False only where libvirt serves IPv6 alone."""
+    """A network as a guest needs to know it.
+
+    C(ipv4) is False only where libvirt serves IPv6 alone; C(bridged) says that its NICs are in a bridge, C(stp) that
+    the bridge keeps a NIC that joins waiting.
+    """
 
     active: bool
     ipv4: bool
+    bridged: bool = True
+    stp: bool = False
 
 
 class Domains:
@@ -93,8 +99,13 @@ class Domains:
         found = {}
         with self._doing("listing the networks", "libvirt"):
             for handle in self.connection.listAllNetworks():
-                families = [node.get("family", "ipv4") for node in domain.load(handle.XMLDesc(0)).iterfind("ip")]
-                found[handle.name()] = Network(bool(handle.isActive()), not families or "ipv4" in families)
+                tree = domain.load(handle.XMLDesc(0))
+                families = [node.get("family", "ipv4") for node in tree.iterfind("ip")]
+                bridge = tree.find("bridge")
+                found[handle.name()] = Network(
+                    bool(handle.isActive()), not families or "ipv4" in families,
+                    bridge is not None, bridge is not None and bridge.get("stp") == "on",
+                )  # fmt: skip
         return found
 
     def gather(self):
@@ -136,6 +147,14 @@ class Domains:
     def update_nic(self, name, xml):
         with self._doing("changing its NIC", name):
             self._handle(name).updateDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+    def change_nic(self, name, how, xml, live):
+        """Carry out C(how) (update, attach, detach) on one NIC, of the running guest or else of its stored definition."""
+        flag = libvirt.VIR_DOMAIN_AFFECT_LIVE if live else libvirt.VIR_DOMAIN_AFFECT_CONFIG
+        with self._doing(f"{how} of its {'running' if live else 'stored'} NIC", name):
+            handle = self._handle(name)
+            calls = {"update": handle.updateDeviceFlags, "attach": handle.attachDeviceFlags, "detach": handle.detachDeviceFlags}
+            calls[how](xml, flag)
 
     def live_xml(self, name):
         with self._doing("reading it", name):

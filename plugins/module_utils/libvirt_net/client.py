@@ -179,6 +179,11 @@ class Networks:
         with self._doing("listing its ports", name):
             return [port.XMLDesc(0) for port in self._handle(name).listAllPorts()]
 
+    def leases(self, name):
+        """Return the DHCP leases of a running network, as libvirt's dictionaries."""
+        with self._doing("reading its DHCP leases", name):
+            return self._handle(name).DHCPLeases()
+
     def reclaim_port(self, name, xml):
         """Put a port object back after a restart, under its own UUID."""
         with self._doing("putting a port back", name):

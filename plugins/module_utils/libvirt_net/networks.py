@@ -41,10 +41,11 @@ class NetworkRoom(Room):
 
     def gather(self):
         self.found = self.client.gather()
-        return {network.name: self._normal(self.found[network.name]) for network in self.networks if network.name in self.found}
+        return {network.name: self.normal(self.found[network.name]) for network in self.networks if network.name in self.found}
 
     @staticmethod
-    def _normal(found):
+    def normal(found):
+        """Return the normal form of a client.Found."""
         mark = definition.parse_mark(found.main)
         normal = definition.parse(found.main)
         pending = []

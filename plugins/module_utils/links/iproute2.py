@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms
 
 
 @dataclass(frozen=True)
@@ -57,3 +59,35 @@ def routes(host):
                 continue
             found.append(Route(to, row.get("dev"), row.get("gateway")))
     return found
+
+
+def rows(host):
+    """Return the rows of all links, addresses and routes of the main table; four commands, whatever their number."""
+    return (
+        _json(host, "-d", "link"),
+        _json(host, "address"),
+        _json(host, "-4", "route", "show", "table", "main") + _json(host, "-6", "route", "show", "table", "main"),
+    )
+
+
+def read(host):
+    """Return all of the host's links as {name: forms.Link}."""
+    return forms.links(*rows(host))
+
+
+def batch(host, lines, what, subject=None, force=False):
+    """Carry out C(lines) with one ip(8); without C(force) it stops at the first that fails.
+
+    The CommandFailed says in C(details['line']) which one it was, counted from 0.
+    """
+    command = ["ip", "-force", "-batch", "-"] if force else ["ip", "-batch", "-"]
+    rc, out, err = host.run(command, data="\n".join(lines) + "\n", check=False)
+    if rc == 0 or force:
+        return
+    match = re.search(r"Command failed -:(\d+)", err)
+    line = int(match.group(1)) - 1 if match else 0
+    reason = re.sub(r"\s*Command failed -:\d+\s*", "", err or out).strip() or "no message"
+    raise CommandFailed(
+        f"{what} failed: {reason}", subject, cmd=["ip", *(lines[line].split() if line < len(lines) else ())], rc=rc,
+        stderr=err, line=line,
+    )

@@ -147,9 +147,15 @@ class Builder:
 
     @staticmethod
     def _addresses(guest, one, version):
-        """Return the addresses by which a guest asks its host: in its network, and on the LAN."""
+        """Return the addresses by which a guest asks its host: in its network, declared or not, and on the LAN."""
+        link = one.links.get(guest.network.bridge) or {}
+        inside = [
+            each.ip for each in ends_of.interfaces(link)
+            if each.version == version and any(each.ip in subnet for subnet in guest.network.subnets)
+        ]
         lan = [each.ip for each in one.lan[version][:1]]
-        return list(dict.fromkeys(str(each) for each in (guest.network.gateway(version), *lan) if each is not None))
+        known = (guest.network.gateway(version), *(inside if guest.network.model != "bridged" else ()), *lan)
+        return list(dict.fromkeys(str(each) for each in known if each is not None))
 
     def guest_and_host(self):
         for one in self.hosts:

@@ -242,3 +242,15 @@ def test_nothing_takes_part():
 def test_pairs_are_named_or_refused():
     with pytest.raises(ValueError, match="all, one"):
         matrix.plan({}, pairs="some")
+
+
+def test_an_address_of_the_host_in_an_isolated_subnet_is_tried_too(fleet):
+    facts = fleet.lab([fleet.ISOLATED], [fleet.guest("a", "isonet", "10.64.130.2/24")])
+    bridge = next(one for one in facts["kvm1"]["endpoints"]["host"]["links"] if one["name"] == "isobr0")
+    bridge["addresses"] = ["10.64.130.11/24", "10.64.131.11/24", "fe80::1/64"]
+    plan = matrix.plan(facts)
+    tried = cells(plan, to="kvm1", family="ipv4", protocol="tcp", control=False, **{"from": "a@kvm1"})
+    # The one in the subnet by the guest's own route, the one on the LAN by force; the third is none of either.
+    assert [(one["address"], one["expected"], bool(one["via"])) for one in tried] == [
+        ("10.64.130.11", "no", False), ("10.77.0.11", "no", True),
+    ]  # fmt: skip

@@ -1,0 +1,160 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The lines of ip -batch (ip(8)) that lead from one form of a link to another; the way back is the same, swapped. Pure."""
+
+from __future__ import annotations
+
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms
+
+#: Links that go together: the kernel waits once for the whole group instead of 20 ms for each (ip-link(8), group).
+GROUP = 30318
+
+#: Properties that a tap has for life: another value means another tap.
+BORN_WITH = ("type", "owner", "group", "multi_queue", "vnet_hdr")
+
+
+def quoted(text):
+    """Return a text as one word of ip -batch."""
+    return f'"{text}"'
+
+
+def _add_address(name, address, more=""):
+    broadcast = " broadcast +" if ":" not in address and int(address.rpartition("/")[2]) < 31 else ""
+    return f"address replace {address} dev {name}{broadcast}{more}"
+
+
+def route_line(verb, name, route, protocol="static"):
+    """Return the line that adds ('replace') or removes ('del') a route on a link."""
+    via = f" via {route['via']}" if route["via"] else ""
+    metric = f" metric {route['metric']}" if route["metric"] is not None else ""
+    proto = f" proto {protocol}" if verb != "del" else ""
+    return f"route {verb} {route['to']}{via} dev {name}{metric}{proto}"
+
+
+def _bridge_options(form):
+    # No forward_delay below 2 s while STP is on (the kernel's BR_MIN_FORWARD_DELAY), so it goes first and last alike.
+    return (
+        f"stp_state {int(form['stp'])} forward_delay {form['forward_delay'] * 100} ageing_time {form['ageing'] * 100}"
+    )
+
+
+def create(form):
+    """Return the lines that make a link; a bridge that the manager has made (C(made)) is only given its properties."""
+    name = form["name"]
+    if form["type"] == "bridge":
+        verb = "set dev" if form.get("made") else "add name"
+        lines = [f"link {verb} {name} type bridge {_bridge_options(form)}"]
+        if not form["ipv6"]:
+            lines.append(f"link set dev {name} addrgenmode none")
+    else:
+        words = [f"tuntap add dev {name} mode {form['type']}"]
+        words += [f"{key} {form[option]}" for key, option in (("user", "owner"), ("group", "group")) if form[option] is not None]
+        words += [key for key in ("multi_queue", "vnet_hdr") if form[key]]
+        lines = [" ".join(words)]
+    bare = {
+        **form, "state": "down", "mac": None, "mtu": None, "bridge": None, "description": None, "addresses": [],
+        "gateway": [], "routes": [],
+    }
+    return lines + change(bare, form)
+
+
+def change(before, after, nodad=False):
+    """Return the lines that lead from one form of a link to another one.
+
+    :param nodad: new IPv6 addresses are usable at once: they were this host's a moment ago, on another link.
+    """
+    name = after["name"]
+    if any(key in after and before.get(key) != after[key] for key in BORN_WITH):
+        return [f"link delete dev {name}", *create(after)]
+    lines = []
+    if before["state"] == "up" and after["state"] == "down":
+        lines.append(f"link set dev {name} down")
+        before = forms.down({**before, "state": "down"})
+    if after["type"] == "bridge" and any(before[key] != after[key] for key in ("stp", "forward_delay", "ageing")):
+        lines.append(f"link set dev {name} type bridge {_bridge_options(after)}")
+    for key, option in (("mac", "address"), ("mtu", "mtu")):
+        if before[key] != after[key] and after[key] is not None:
+            lines.append(f"link set dev {name} {option} {after[key]}")
+    if before["description"] != after["description"]:
+        lines.append(f"link set dev {name} alias {quoted(after['description'] or '')}")
+    if before["bridge"] != after["bridge"]:
+        lines.append(f"link set dev {name} master {after['bridge']}" if after["bridge"] else f"link set dev {name} nomaster")
+    gone = [one for one in before["addresses"] if one not in after["addresses"]]
+    old, new = forms.all_routes(before), forms.all_routes(after)
+    lines += [route_line("del", name, one) for one in old if one not in new]
+    # The kernel drops the secondaries of an IPv4 address with it: last first, and what stays is said again.
+    lines += [f"address del {one} dev {name}" for one in reversed(gone)]
+    more = " nodad" if nodad else ""
+    added = [one for one in after["addresses"] if gone or one not in before["addresses"]]
+    lines += [_add_address(name, one, more if ":" in one else "") for one in added]
+    if before["state"] == "down" and after["state"] == "up":
+        lines.append(f"link set dev {name} up")
+        # IPv6 addresses do not stay on a link that is down.
+        lines += [_add_address(name, one) for one in after["addresses"] if ":" in one and one in before["addresses"]]
+    if after["state"] == "up":
+        again = bool(gone) or before["state"] == "down"
+        lines += [route_line("replace", name, one) for one in new if again or one not in old]
+    return lines
+
+
+def between(before, after):
+    """Return the lines from one form to another; None stands for a link that is not there."""
+    if after is None:
+        return [] if before is None else [f"link delete dev {before['name']}"]
+    return create(after) if before is None else change(before, after)
+
+
+def dynamic_away(port):
+    """Return the lines that take from a link what came by DHCP or router advertisement."""
+    lines = [route_line("del", port.name, forms.route(row)) for row in port.dynamic_routes]
+    return lines + [f"address del {row['local']}/{row['prefixlen']} dev {port.name}" for row in reversed(port.dynamic)]
+
+
+def dynamic_onto(name, source):
+    """Return the lines that give a link what came to another one by DHCP or router advertisement."""
+    lines = []
+    for row in source.dynamic:
+        # Without a lifetime of its own it would stay if nobody renewed it.
+        times = f" valid_lft {row.get('valid_life_time', 60)} preferred_lft {row.get('preferred_life_time', 60)}"
+        nodad = " nodad" if row["family"] == "inet6" else " broadcast +"
+        lines.append(f"address replace {row['local']}/{row['prefixlen']} dev {name}{nodad}{times}")
+    for row in source.dynamic_routes:
+        expires = " expires 60" if row.get("protocol") == "ra" else ""
+        lines.append(route_line("replace", name, forms.route(row), row["protocol"]) + expires)
+    return lines
+
+
+def moved(before, after, ports, source=None, onto=None):
+    """Return the lines that lead from one form of a bridge to another together with its ports.
+
+    :param ports: [(form before, form after), ...] of the links that join or leave it.
+    :param source: forms.Link whose dynamic addresses and routes go to the link C(onto).
+    """
+    if after is None:
+        lines = [f"link delete dev {before['name']}"]
+        before_ports = [{**one, "bridge": None} for one, _other in ports]
+        for one, (_old, other) in zip(before_ports, ports):
+            lines += change(one, other, nodad=True)
+    else:
+        empty = {"addresses": [], "gateway": [], "routes": []}
+        first = {**after, **({key: before[key] for key in empty} if before else empty)}
+        lines = between(before, first)
+        if source:
+            lines += dynamic_away(source)
+        for one, other in ports:
+            lines += change(one, other, nodad=True)
+        if ports:
+            # A bridge takes over the MTU and the MAC of its ports until somebody has set them.
+            lines += [f"link set dev {after['name']} address {after['mac']}", f"link set dev {after['name']} mtu {after['mtu']}"]
+        lines += change(first, after, nodad=True)
+    return lines + (dynamic_onto(onto, source) if source else [])
+
+
+def grouped(lines):
+    """Return the lines with all deletions of links made one, if there are several of them and nothing else."""
+    words = [line.split() for line in lines]
+    if len(lines) < 2 or any(line[:3] != ["link", "delete", "dev"] for line in words):
+        return lines
+    return [f"link set dev {line[3]} group {GROUP}" for line in words] + [f"link delete group {GROUP}"]

@@ -1,0 +1,173 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A link as it is and as it shall be: plain values, read from what iproute2 says. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+
+#: The mark of links that we made: their alias (ip-link(8)).
+ALIAS = "virtnet.kvm"
+
+#: Routes of these protocols were declared by somebody; the others come and go by themselves (kernel, ra, dhcp, bgp).
+_DECLARED = ("static", "boot")
+_DEFAULTS = ("0.0.0.0/0", "::/0")
+
+
+@dataclass
+class Link:
+    """One link of the host.
+
+    C(form) is its normal form, plain values that can be declared; C(dynamic) and C(dynamic_routes) are iproute2's own
+    rows of what came by DHCP or router advertisement; C(ports) all members of a bridge; C(row) is iproute2's row.
+    """
+
+    form: dict
+    row: dict
+    dynamic: list = field(default_factory=list)
+    dynamic_routes: list = field(default_factory=list)
+    ports: list = field(default_factory=list)
+
+    @property
+    def name(self):
+        return self.form["name"]
+
+    @property
+    def kind(self):
+        return self.form["type"]
+
+    @property
+    def alias(self):
+        return self.form["description"]
+
+    @property
+    def guest_tap(self):
+        """Whether it is the tap of a running guest: it goes when the guest does."""
+        return self.kind in ("tap", "tun") and not _data(self.row).get("persist")
+
+
+def _data(row):
+    return row.get("linkinfo", {}).get("info_data", {})
+
+
+def _kind(row):
+    kind = row.get("linkinfo", {}).get("info_kind")
+    if kind == "tun":
+        return _data(row).get("type", "tun")
+    if kind:
+        return kind
+    return "loopback" if row.get("link_type") == "loopback" else "physical"
+
+
+def _destination(row):
+    to = row.get("dst")
+    if to == "default":
+        return _DEFAULTS[":" in str(row.get("gateway", "")) or row.get("_family") == 6]
+    try:
+        return str(ipaddress.ip_network(to))
+    except ValueError:
+        return None
+
+
+def route(row):
+    """Return a row of C(ip -j route) as {to, via, metric}, or None if it is not a plain unicast route."""
+    to = _destination(row)
+    if to is None or row.get("type", "unicast") != "unicast" or "nexthops" in row:
+        return None
+    # The kernel gives IPv6 routes without a metric 1024 (IP6_RT_PRIO_USER of linux/ipv6_route.h).
+    metric = row.get("metric")
+    return {"to": to, "via": row.get("gateway"), "metric": None if metric == (1024 if ":" in to else 0) else metric}
+
+
+def route_key(one):
+    """Sort routes by IP version, destination, metric, gateway."""
+    return (":" in one["to"], one["to"], one["metric"] or 0, one["via"] or "")
+
+
+def address_key(text):
+    return (":" in text, text)
+
+
+def split_gateways(routes):
+    """Return (gateways, other routes): a default route without a metric of its own is a gateway."""
+    gateways = [one["via"] for one in routes if one["to"] in _DEFAULTS and one["metric"] is None and one["via"]]
+    others = [one for one in routes if one["to"] not in _DEFAULTS or one["metric"] is not None or not one["via"]]
+    return sorted(gateways, key=address_key), sorted(others, key=route_key)
+
+
+def all_routes(form):
+    """Return the routes of a form, gateways included."""
+    defaults = [{"to": _DEFAULTS[":" in via], "via": via, "metric": None} for via in form.get("gateway") or []]
+    return [*(form.get("routes") or []), *defaults]
+
+
+def _form(row, addresses, routes):
+    gateways, others = split_gateways(routes)
+    form = {
+        "name": row["ifname"],
+        "type": _kind(row),
+        "state": "up" if "UP" in row.get("flags", ()) else "down",
+        "mac": row.get("address") if row.get("link_type") == "ether" else None,
+        "mtu": row.get("mtu"),
+        "bridge": row.get("master"),
+        "description": row.get("ifalias"),
+        "addresses": addresses,
+        "gateway": gateways,
+        "routes": others,
+    }
+    data = _data(row)
+    if form["type"] in ("tap", "tun"):
+        form.update(
+            owner=_text(data.get("user")), group=_text(data.get("group")),
+            multi_queue=bool(data.get("multi_queue")), vnet_hdr=bool(data.get("vnet_hdr")),
+        )
+    elif form["type"] == "bridge":
+        form.update(
+            stp=bool(data.get("stp_state")),
+            # iproute2 counts in hundredths of a second.
+            forward_delay=data.get("forward_delay", 0) // 100,
+            ageing=data.get("ageing_time", 0) // 100,
+        )
+    return form
+
+
+def _text(value):
+    return None if value is None else str(value)
+
+
+def links(link_rows, address_rows, route_rows):
+    """Return {name: Link} from the rows of C(ip -j -d link), C(ip -j address) and C(ip -j route), both versions."""
+    infos = {row["ifname"]: row.get("addr_info", ()) for row in address_rows if "ifname" in row}
+    routed = {}
+    for row in route_rows:
+        if "dev" in row:
+            routed.setdefault(row["dev"], []).append(row)
+    found = {}
+    for row in link_rows:
+        name = row["ifname"]
+        static, dynamic = [], []
+        up = "UP" in row.get("flags", ())
+        for one in infos.get(name, ()):
+            if "local" not in one or (one["family"] == "inet6" and one.get("scope") == "link"):
+                continue  # the kernel's own link-local addresses come with the link
+            if one.get("dynamic"):
+                dynamic.append(one)
+            elif up or one["family"] == "inet":  # while the link is down, an IPv6 address is none, there or not
+                static.append(f"{one['local']}/{one['prefixlen']}")
+        declared = [route(one) for one in routed.get(name, ()) if one.get("protocol", "boot") in _DECLARED]
+        moving = [one for one in routed.get(name, ()) if one.get("protocol") in ("dhcp", "ra") and route(one)]
+        found[name] = Link(_form(row, static, [one for one in declared if one]), row, dynamic, moving)
+    for link in found.values():
+        if link.form["bridge"] in found:
+            found[link.form["bridge"]].ports.append(link.name)
+    return found
+
+
+def down(form):
+    """Return the form of the link when it is down: the kernel forgets its IPv6 addresses and all of its routes."""
+    if form["state"] == "up":
+        return form
+    return {**form, "addresses": [one for one in form["addresses"] if ":" not in one], "gateway": [], "routes": []}

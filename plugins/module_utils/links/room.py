@@ -1,0 +1,251 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the rooms of links have in common: one reading, one ip -batch for a whole plan, the files of the manager."""
+
+from __future__ import annotations
+
+from ansible_collections.virtnet.kvm.plugins.module_utils import engine, files
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import batch, declared, forms, iproute2, persist
+from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op
+from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
+
+
+class LinkRoom(engine.Room):
+    """Converges links.
+
+    :param items: list of declared.Item.
+    :param manager: who brings them back after a boot, from persist.choose.
+    :param adopt: take over a link of that name that is not ours.
+    """
+
+    kind = "link"
+    #: the fields of the normal form, beside C(owned) and C(files)
+    fields: tuple[str, ...] = ()
+
+    def __init__(self, host, items, manager, adopt=False):
+        self.host = host
+        self.items = items
+        self.manager = manager
+        self.adopt = adopt
+        self.links = {}
+        self._journal = {}
+        self._queue = []
+        self._done = set()
+        self._failed = {}
+
+    def extra(self, after):
+        return {"manager": self.manager.name}
+
+    # -- what is there --------------------------------------------------------------------------------------------
+
+    def gather(self):
+        self.links = iproute2.read(self.host)
+        self.manager.gather()
+        self._journal = journal.load()
+        return {
+            item.name: self.normal(self.form(self.links[item.name]), self.manager.own(item.name))
+            for item in self.items
+            if item.name in self.links and self.present(item)
+        }
+
+    def present(self, item):
+        return True
+
+    def owned(self, link):
+        return link.alias == forms.ALIAS or any(path.endswith(".netdev") for path in self.manager.own(link.name))
+
+    def form(self, link):
+        """Return all that is known of a link, as batch and manager take it."""
+        return {**link.form, "owned": self.owned(link)}
+
+    def full(self, link):
+        """Return the form with what the kernel forgets of a link that is down, as far as the manager has it."""
+        form = self.form(link)
+        if form["state"] == "down":
+            form.update(self.manager.remembered(link.name) or {})
+        return form
+
+    def normal(self, form, texts):
+        """Return what the result shows of a form, and its files."""
+        shown = {key: form[key] for key in self.fields}
+        if "addresses" in shown:
+            shown["addresses"] = sorted(shown["addresses"], key=forms.address_key)
+        return {**shown, "owned": form["owned"], "files": texts}
+
+    # -- what shall be --------------------------------------------------------------------------------------------
+
+    def refuse_foreign(self, item):
+        link = self.links.get(item.name)
+        if link is not None and not self.adopt and not self.owned(link):
+            raise Conflict(
+                "a link of that name is there and is not ours", item.name, f"{item.option}.name",
+                "Choose another name, or take it over with adopt: true.",
+            )
+
+    def journal_key(self, name):
+        """Return the journal's key of a link."""
+        return f"{self.kind}:{name}"
+
+    def op(self, item, current, after, texts, **more):
+        """Return the Op between two effective forms, or None if nothing differs."""
+        own = more.get("own", self.manager.own(item.name))
+        changes = self._changes(own, texts)
+        lines, undo = more.get("lines") or (batch.between(current, after), batch.between(after, current))
+        if not lines and not changes and not more.get("always"):
+            return None
+        return Op(
+            self.kind, item.name, more.get("verb") or self._verb(current, after, lines), more.get("effect", "none"),
+            note=self._note(current, after, changes),
+            args={
+                "lines": lines, "undo": undo, "files": changes,
+                "old_files": {path: own.get(path) for path in changes}, "baseline": more.get("baseline", {}),
+                "sysctls": more.get("sysctls", {}), "gateways": more.get("gateways", []), "names": more.get("names", []),
+                "early": more.get("early", {}), "create": current is None and after is not None,
+            },
+        )
+
+    @staticmethod
+    def _changes(own, texts):
+        return {path: texts.get(path) for path in {**own, **texts} if own.get(path) != texts.get(path)}
+
+    @staticmethod
+    def _verb(current, after, lines):
+        if current is None:
+            return "create"
+        if after is None:
+            return "delete"
+        if lines and lines[0].startswith("link delete"):
+            return "recreate"
+        return "change" if lines else "store"
+
+    def _note(self, current, after, changes):
+        if current is None or after is None:
+            return ""
+        fields = [key for key in self.fields if current[key] != after[key]]
+        return ", ".join(fields) or ", ".join(sorted(changes))
+
+    def adopted(self, item):
+        """Return {journal key: form} if a link that is not ours is about to become ours."""
+        link = self.links.get(item.name)
+        return {} if link is None or self.owned(link) else {self.journal_key(item.name): self.full(link)}
+
+    def finished(self, plan, ops, restart=False):
+        """Add the operations to a plan, and at their end that the manager reads its files."""
+        plan.ops += [op for op in ops if op is not None]
+        if any(op.args["files"] for op in plan.ops):
+            touched = sorted({name for op in plan.ops for name in (op.name, *op.args["names"])})
+            plan.ops.append(
+                Op(
+                    "manager", self.manager.name, "restart" if restart else "reload",
+                    args={"names": touched, "baseline": {}, "files": {}, "old_files": {}, "restart": restart},
+                )
+            )
+        return plan
+
+    def plan(self, before):
+        raise NotImplementedError
+
+    def machine(self):
+        return (files.read("/etc/machine-id") or "").strip()
+
+    # -- doing it -------------------------------------------------------------------------------------------------
+
+    def baseline(self, before, plan):
+        self._queue = [op for op in plan.ops if op.kind == self.kind]
+        found = {}
+        for op in plan.ops:
+            found.update(op.args["baseline"])
+        return found
+
+    def apply(self, op):
+        if op.kind == "manager":
+            (self.manager.restart if op.args["restart"] else self.manager.reload)(op.args["names"])
+            return
+        # Before, what allows (0); after, what forbids.
+        self._set_sysctls({key: value for key, value in op.args["sysctls"].items() if value == 0})
+        self._run_with_the_next(op)
+        self._set_sysctls(op.args["sysctls"])
+        self.manager.write(op.args["files"])
+
+    def _set_sysctls(self, sysctls):
+        for key, value in sysctls.items():
+            if self.host.sysctl(key) not in (None, str(value)):
+                self.host.set_sysctl(key, value)
+
+    def revert(self, op):
+        if op.kind == "manager":
+            return
+        if op.args["undo"]:
+            iproute2.batch(self.host, op.args["undo"], "putting it back", op.name, force=True)
+        self.manager.write(op.args["old_files"])
+
+    def _run_with_the_next(self, op):
+        """Carry out the lines of an operation, and in the same ip(8) those of all that follow it.
+
+        A line that fails ends that process: the operations before it are done, its own is put back and raises when its
+        turn comes, the ones after it go with the next.
+        """
+        if op.name in self._failed:
+            raise self._failed[op.name]
+        if op.name in self._done or not op.args["lines"]:
+            return
+        ahead = [one for one in self._queue[self._queue.index(op) :] if one.name not in self._done | set(self._failed)]
+        ahead = [one for one in ahead if one is op or not (one.args["gateways"] or one.args["early"])]
+        lines = [line for one in ahead for line in one.args["lines"]]
+        together = batch.grouped(lines)
+        try:
+            iproute2.batch(self.host, together, "setting up the link")
+        except CommandFailed as error:
+            if together is not lines:
+                # It can no longer be said whose line it was: one after the other then.
+                self._one_by_one(ahead)
+            else:
+                self._blame(ahead, error)
+        else:
+            self._done |= {one.name for one in ahead}
+        if op.name in self._failed:
+            raise self._failed[op.name]
+        if op.name not in self._done:
+            self._run_with_the_next(op)
+
+    def _one_by_one(self, ahead):
+        for one in ahead:
+            try:
+                iproute2.batch(self.host, one.args["lines"], "removing the link", one.name)
+                self._done.add(one.name)
+            except CommandFailed as error:
+                self._failed[one.name] = error
+
+    def _blame(self, ahead, error):
+        passed = 0
+        for one in ahead:
+            count = len(one.args["lines"])
+            if error.details["line"] < passed + count:
+                if error.details["line"] > passed:
+                    # Not if its first line failed: what is there of that name then is not our doing.
+                    iproute2.batch(self.host, one.args["undo"], "putting it back", one.name, force=True)
+                error.subject = one.name
+                self._failed[one.name] = error
+                return
+            passed += count
+            self._done.add(one.name)
+        raise error
+
+    def finish(self, plan):
+        gone = [item.name for item in self.items if not item.wanted]
+        journal.forget([self.journal_key(name) for name in gone])
+
+
+def run(module, room, kind):
+    """Run a module of links with the option C(kind)."""
+
+    def build(host):
+        # The declaration is checked before the host is looked at.
+        items = declared.parse(module.params[kind], kind)
+        manager = persist.choose(host, module.params["manager"])
+        return room(host, items, manager, module.params.get("adopt", False))
+
+    engine.run_module(module, build)

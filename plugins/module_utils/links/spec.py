@@ -1,0 +1,34 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options that the modules of links share; their documentation is plugins/doc_fragments/links.py."""
+
+from __future__ import annotations
+
+ROUTES = {
+    "type": "list",
+    "elements": "dict",
+    "options": {
+        "to": {"type": "str", "required": True},
+        "via": {"type": "str"},
+        "metric": {"type": "int"},
+    },
+}
+#: what every declared link can have
+LINK = {
+    "name": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["present", "absent", "up", "down"], "default": "up"},
+    "mtu": {"type": "int"},
+    "mac": {"type": "str"},
+    "addresses": {"type": "list", "elements": "str"},
+}
+MANAGER = {"type": "str", "choices": ["auto", "networkd", "none"], "default": "auto"}
+
+
+def module_options(kind, **options):
+    """Return the argument spec of a module whose items are the option C(kind)."""
+    return {
+        kind: {"type": "list", "elements": "dict", "required": True, "options": {**LINK, **options}},
+        "manager": MANAGER,
+    }

@@ -1,0 +1,238 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: guest_nic
+short_description: Wire the NICs of guests that are there
+version_added: 0.1.0
+description:
+  - Wires, adds and removes NICs of domains that others made, any number of them in one call, in the running guest and in
+    its stored definition alike.
+  - It is the edit of C(virsh edit) that turns an interface of any kind into one of the type C(network), but for one
+    device at a time. Nothing else of a domain is written anew, and what is not declared of a NIC stays.
+  - A running guest's NIC moves from one bridge to another without the guest seeing more than a short pause. Where that
+    cannot be (another kind of link, another name of it), the NIC is taken out and put in again with the same MAC.
+  - NICs of guests of M(virtnet.kvm.guest_vm) are declared there.
+options:
+  nics:
+    description:
+      - The NICs. One of O(nics[].mac), O(nics[].index) and O(nics[].alias) says which is meant; none of them, the guest's
+        only one.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      guest:
+        description: Name of the domain.
+        type: str
+        required: true
+      state:
+        description:
+          - V(present), there and wired as declared. A NIC of O(nics[].mac) that the guest does not have is added.
+          - V(absent), not there.
+        type: str
+        choices: [present, absent]
+        default: present
+      network:
+        description: Name of the libvirt network. Left alone if not given; needed for a new NIC.
+        type: str
+      mac:
+        description: MAC address that the NIC has, or shall have if it is new.
+        type: str
+      index:
+        description: Number of the NIC in the stored definition, from 0.
+        type: int
+      alias:
+        description: Name of the device, such as C(net0), which a running guest's has, or C(ua-uplink).
+        type: str
+      dev:
+        description: Name of the NIC's link on the host. Left alone if not given.
+        type: str
+      link:
+        description: Whether the cable is in. Left alone if not given.
+        type: str
+        choices: [up, down]
+  disruption:
+    description:
+      - What to do with a change that a running guest would notice.
+      - V(allow) carries it out, V(live_only) refuses it before anything is changed, V(defer) stores it for the
+        guest's next start.
+    type: str
+    choices: [allow, live_only, defer]
+    default: allow
+  uri:
+    description: URI of the libvirt daemon.
+    type: str
+    default: qemu:///system
+attributes:
+  check_mode:
+    description: Can run in check_mode and predicts the result without modifying the host.
+    support: full
+  diff_mode:
+    description: Returns details on what has changed, in the normal form of RV(nics).
+    support: full
+requirements:
+  - python3-libvirt
+  - python3-lxml
+seealso:
+  - module: virtnet.kvm.guest_vm
+  - module: virtnet.kvm.virt_net_model
+author:
+  - The virtnet.kvm authors (@virtnet)
+"""
+
+EXAMPLES = r"""
+- name: The only NIC of each of two guests on the network natnet, whatever it was on before
+  virtnet.kvm.guest_nic:
+    nics:
+      - guest: VM0
+        network: natnet
+      - guest: VM1
+        network: natnet
+
+- name: A second NIC, pulled out for now, and a third that is to go
+  virtnet.kvm.guest_nic:
+    nics:
+      - guest: VM0
+        mac: "52:54:00:00:00:10"
+        network: isonet
+        link: down
+      - guest: VM0
+        mac: "52:54:00:00:00:11"
+        state: absent
+
+- name: Another network for the first NIC from the guest's next start on
+  virtnet.kvm.guest_nic:
+    disruption: defer
+    nics:
+      - guest: VM0
+        index: 0
+        network: routenet
+"""
+
+RETURN = r"""
+nics:
+  description: The declared NICs that are there afterwards, in their normal form.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    guest:
+      description: Name of the domain.
+      type: str
+      returned: always
+    mac:
+      description: MAC address of the NIC.
+      type: str
+      returned: always
+    stored:
+      description: What the stored definition says; null where there is none.
+      type: dict
+      returned: always
+      contains: &form
+        type:
+          description: Libvirt's type of the interface, such as C(network) or C(bridge).
+          type: str
+          returned: always
+        source:
+          description: Name of the network, bridge or link that it is on.
+          type: str
+          returned: always
+        dev:
+          description: Name of its link on the host; null where libvirt names it anew at every start.
+          type: str
+          returned: always
+        link:
+          description: Whether the cable is in, V(up) or V(down).
+          type: str
+          returned: always
+    live:
+      description: What the running guest has; null where it does not run.
+      type: dict
+      returned: always
+      contains: *form
+    pending:
+      description: Fields that the running guest gets at its next start.
+      type: list
+      elements: str
+      returned: always
+actions:
+  description: The plan, one element for each operation, in order.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: Kind of object, here always nic.
+      type: str
+      returned: always
+    name:
+      description: Name of the guest and MAC of the NIC.
+      type: str
+      returned: always
+    op:
+      description: One of update, attach, detach.
+      type: str
+      returned: always
+    effect:
+      description: What the running guest notices, one of none, live, replug, recreate.
+      type: str
+      returned: always
+    guests:
+      description: Which running guests.
+      type: list
+      elements: str
+      returned: always
+    outage_s:
+      description: For how long at most, in seconds.
+      type: float
+      returned: always
+    note:
+      description: Which definition is meant, V(stored) or V(running).
+      type: str
+      returned: always
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.virtnet.kvm.plugins.module_utils import deps, engine
+from ansible_collections.virtnet.kvm.plugins.module_utils.guests import wiring
+from ansible_collections.virtnet.kvm.plugins.module_utils.guests.client import Domains
+from ansible_collections.virtnet.kvm.plugins.module_utils.guests.nic_room import NicRoom
+
+NIC = {
+    "guest": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "network": {"type": "str"},
+    "mac": {"type": "str"},
+    "index": {"type": "int"},
+    "alias": {"type": "str"},
+    "dev": {"type": "str"},
+    "link": {"type": "str", "choices": ["up", "down"]},
+}
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "nics": {"type": "list", "elements": "dict", "required": True, "options": NIC},
+            "disruption": {"type": "str", "choices": ["allow", "live_only", "defer"], "default": "allow"},
+            "uri": {"type": "str", "default": "qemu:///system"},
+        },
+        supports_check_mode=True,
+    )
+    deps.require(module, "libvirt", "lxml")
+
+    def build(host):
+        # The declaration is checked before a daemon is asked for anything.
+        wishes = wiring.parse_wishes(module.params["nics"])
+        return NicRoom(wishes, Domains(module.params["uri"]), module.params["disruption"])
+
+    engine.run_module(module, build)
+
+
+if __name__ == "__main__":
+    main()
