@@ -59,7 +59,11 @@ class LinkRoom(engine.Room):
 
     def form(self, link):
         """Return all that is known of a link, as batch and manager take it."""
-        return {**link.form, "owned": self.owned(link)}
+        form = {**link.form, "owned": self.owned(link)}
+        if any(path.endswith(".netdev") for path in self.manager.own(link.name)):
+            # The file is the mark too; a host without udev does not set the alias at boot.
+            form["description"] = forms.ALIAS
+        return form
 
     def full(self, link):
         """Return the form with what the kernel forgets of a link that is down, as far as the manager has it."""

@@ -62,6 +62,9 @@ class NoManager:
     def reload(self, names):
         pass
 
+    def renew(self, names):
+        pass
+
     def restart(self, names):
         pass
 

@@ -170,6 +170,20 @@ class Networkd:
                 )
             time.sleep(0.05)
 
+    def _read_again(self):
+        """Have networkd read its files; one that has just died (257 can, of a bridge that goes) is started again by systemd."""
+        for again in range(20):
+            if self._host.run(["networkctl", "reload"], check=again == 19, what="having systemd-networkd read its files")[0] == 0:
+                return
+            time.sleep(0.25)
+
+    def renew(self, names):
+        """Have networkd set links up anew, once it has read its files."""
+        self._read_again()
+        present = [name for name in names if os.path.exists(f"/sys/class/net/{name}")]
+        if present:
+            self._host.run(["networkctl", "reconfigure", *present], check=False)
+
     def restart(self, names):
         """As reload, but from scratch: networkd then takes links that are there for its own."""
         self._host.run(["systemctl", "restart", "systemd-networkd.service"], what="restarting systemd-networkd")
@@ -177,7 +191,7 @@ class Networkd:
 
     def reload(self, names):
         """Have networkd read its files and wait until it has done with the links C(names)."""
-        self._host.run(["networkctl", "reload"], what="having systemd-networkd read its files")
+        self._read_again()
         # Links without a carrier stay 'configuring', since nobody can say whether their IPv6 addresses are free.
         patience = time.monotonic() + 0.5
         deadline = time.monotonic() + WAIT_S

@@ -1,0 +1,77 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+
+STEPS = [
+    {"name": "lnkbr0"},
+    {"name": "lnkbr0", "addresses": ["10.93.0.1/24", "fd00:93::1/64"], "ports": ["lnkport0"]},
+    {"name": "lnkbr0", "stp": True, "forward_delay": 4, "ageing": 60, "mtu": 1400, "mac": "02:00:00:00:00:66"},
+    {"name": "lnkbr0", "routes": [{"to": "10.92.0.0/16", "via": "10.93.0.9"}], "dns": ["10.93.0.9"]},
+    {"name": "lnkbr0", "state": "down"},
+    {"name": "lnkbr0", "state": "up"},
+    {"name": "lnkbr0", "addresses": [], "routes": [], "ports": []},
+    {"name": "lnkbr0", "state": "absent"},
+]
+
+
+@pytest.fixture
+def port(host):
+    host.run_test("ip link add lnkport0 type veth peer name lnkport0p && ip link set lnkport0p up")
+    yield "lnkport0"
+    host.run_test("ip link del lnkport0")
+
+
+@pytest.mark.parametrize("manager", ["networkd", "none"])
+def test_cycle(host, modules, port, manager):
+    files = host.check_output("ls /etc/systemd/network /etc/sysctl.d")
+    steps = STEPS if manager == "networkd" else [STEPS[number] for number in (0, 1, 2, 6, 7)]
+    try:
+        for step in steps:
+            modules.step("host_bridge", "bridges", bridges=[step], manager=manager)
+    finally:
+        modules.run("host_bridge", bridges=[STEPS[-1]], manager=manager)
+    link = modules.links()[port]
+    assert "master" not in link and "UP" not in link["flags"] and link["mtu"] == 1500
+    assert host.check_output("ls /etc/systemd/network /etc/sysctl.d") == files
+    assert not host.file("/var/lib/virtnet/baseline.json").exists
+
+
+def test_a_bridge_without_address_has_no_ipv6(host, modules):
+    modules.run("host_bridge", bridges=[{"name": "lnkbr0"}, {"name": "lnkbr1", "addresses": ["10.93.1.1/24"]}])
+    try:
+        assert host.check_output("cat /proc/sys/net/ipv6/conf/lnkbr0/disable_ipv6") == "1"
+        assert host.check_output("ip address show lnkbr0 scope link") .count("inet6") == 0
+        assert host.check_output("cat /proc/sys/net/ipv6/conf/lnkbr1/accept_ra") == "0"
+    finally:
+        modules.run("host_bridge", bridges=[{"name": name, "state": "absent"} for name in ("lnkbr0", "lnkbr1")])
+
+
+def test_a_tap_of_ours_as_a_port(host, modules):
+    """The article's gateway port; its bridge knows it, and goes without taking it along."""
+    modules.run("host_bridge", bridges=[{"name": "lnkbr0", "addresses": ["10.93.0.1/24"]}])
+    try:
+        modules.step("tap_iface", "taps", taps=[{"name": "lnktap0", "bridge": "lnkbr0"}])
+        assert not modules.run("host_bridge", bridges=[{"name": "lnkbr0", "ports": []}])["changed"]
+        assert modules.links()["lnktap0"]["master"] == "lnkbr0"
+        modules.run("host_bridge", bridges=[{"name": "lnkbr0", "ports": ["lnktap0"]}])
+        assert not modules.run("tap_iface", taps=[{"name": "lnktap0"}])["changed"]
+    finally:
+        modules.run("tap_iface", taps=[{"name": "lnktap0", "state": "absent"}])
+        modules.run("host_bridge", bridges=[{"name": "lnkbr0", "state": "absent"}])
+
+
+def test_refusals(host, modules, port):
+    host.run_test("ip link add lnkforbr type bridge && ip link set lnkport0 master lnkforbr")
+    try:
+        assert "not ours" in modules.refused("host_bridge", bridges=[{"name": "lnkforbr"}])
+        assert "is a port of lnkforbr" in modules.refused("host_bridge", bridges=[{"name": "lnkbr0", "ports": ["lnkport0"]}])
+        assert "take_over: true" in modules.refused("host_bridge", bridges=[{"name": "lnkbr0", "ports": ["eth0"]}])
+        assert "a veth of that name" in modules.refused("host_bridge", bridges=[{"name": "lnkport0"}])
+    finally:
+        host.run_test("ip link del lnkforbr")
+    assert "there is no link lnkno0" in modules("host_bridge", bridges=[{"name": "lnkbr0", "ports": ["lnkno0"]}])["msg"]
+    assert not host.interface("lnkbr0").exists

@@ -1,0 +1,125 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The uplink goes into a bridge over the SSH connection that uses it, outlives a reboot, and comes out again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import time
+
+import pytest
+import testinfra
+
+IN = [{"name": "lnkbr0", "ports": ["eth0"], "take_over": True}]
+OUT = [{"name": "lnkbr0", "state": "absent"}]
+LOOK = (
+    "ip -o address show | sed 's/^[0-9]*: //; s/nodad//; s/ *\\\\.*//; /lo /d'; ip route;"
+    " ip -6 route | sed 's/ expires.*//; s/nhid [0-9]* //';"
+    " ls /etc/systemd/network /etc/sysctl.d; ip -br link | sed 's/@[^ ]*/ /; s/  */ /g' | sort"
+)
+
+
+def look(host):
+    """Return what the host has, once its router has spoken again."""
+    for _again in range(40):
+        text = host.check_output(LOOK)
+        if "proto ra" in text and "default" in text:
+            break
+        time.sleep(0.25)
+    return text
+
+
+@contextlib.contextmanager
+def pinged(host, what, capsys):
+    """Ping the host from outside ten times a second meanwhile, and print how many were lost."""
+    outside = testinfra.get_host("ansible://outside1", ansible_inventory=host.backend.ansible_runner.inventory_file)
+    address = host.backend.ansible_runner.get_variables(host.backend.host)["lab_hosts_address"]
+    outside.run_test(f"rm -f /tmp/lnkping; ping -i 0.1 {address} > /tmp/lnkping 2>&1 & echo $! > /tmp/lnkping.pid")
+    try:
+        yield
+        time.sleep(2)
+    finally:
+        outside.run("kill -INT $(cat /tmp/lnkping.pid); sleep 0.3")
+        summary = re.search(r"(\d+) packets transmitted, (\d+) received", outside.check_output("cat /tmp/lnkping"))
+        with capsys.disabled():
+            print(f"\n{host.backend.host}: {what}: {int(summary[1]) - int(summary[2])} of {summary[1]} pings lost, 100 ms apart")
+
+
+def test_there_and_back(host, modules, capsys):
+    before, mac = look(host), modules.links()["eth0"]["address"]
+    try:
+        predicted = modules.run("host_bridge", check=True, bridges=IN)
+        with pinged(host, "uplink into the bridge", capsys):
+            real = modules.run("host_bridge", bridges=IN)
+        assert predicted["bridges"] == real["bridges"] and predicted["actions"] == real["actions"]
+        assert not modules.run("host_bridge", bridges=IN)["changed"]
+        assert modules.links()["lnkbr0"]["address"] == mac and modules.links()["eth0"]["master"] == "lnkbr0"
+        inside = look(host)
+        assert re.search(r"default via \S+ dev lnkbr0", inside) and "dev eth0" not in inside
+        reboot = {"reboot_timeout": 120, "connect_timeout": 2, "post_reboot_delay": 1}
+        host.ansible("ansible.builtin.reboot", json.dumps(reboot), check=False)
+        assert look(host) == inside
+        assert not modules.run("host_bridge", bridges=IN)["changed"]
+    finally:
+        with pinged(host, "uplink out of the bridge", capsys):
+            modules.run("host_bridge", bridges=OUT)
+    assert look(host) == before
+
+
+def test_without_a_manager(host, modules, capsys):
+    before = look(host)
+    try:
+        with pinged(host, "uplink into the bridge, no manager", capsys):
+            modules.run("host_bridge", bridges=IN, manager="none")
+    finally:
+        modules.run("host_bridge", bridges=OUT, manager="none")
+        host.run_test("networkctl reconfigure eth0")
+    assert look(host) == before
+
+
+def test_dhcp(host, modules, capsys):
+    """The lease stays: the same MAC and the same client identifier."""
+    file = "/etc/systemd/network/40-lnkdhcp.network"
+    before = look(host)
+    host.run_test(
+        f"(sed 's/^Gateway.*//; /^Address=fd/!s/^Address.*//; s/.Network.$/[Network]\\nDHCP=ipv4/' /etc/systemd/network/50-*; "
+        f"printf '\\n[DHCPv4]\\nRouteMetric=100\\n') > {file}"
+    )
+    static = modules.static("eth0")[0]
+    host.run_test(f"sed -i '/DHCP=ipv4/a Address={static}\\nGateway=10.77.0.1' {file} && networkctl reload && sleep 3")
+
+    def lease():
+        rows = json.loads(host.check_output("ip -j -4 address"))
+        return [(row["ifname"], one["local"]) for row in rows for one in row["addr_info"] if one.get("dynamic")]
+
+    try:
+        (name, address), = lease()
+        assert name == "eth0"
+        with pinged(host, "uplink with DHCP into the bridge", capsys):
+            modules.run("host_bridge", bridges=IN)
+        assert not modules.run("host_bridge", bridges=IN)["changed"]
+        assert lease() == [("lnkbr0", address)]
+        modules.run("host_bridge", bridges=OUT)
+        time.sleep(3)
+        assert lease() == [("eth0", address)]
+    finally:
+        modules.run("host_bridge", bridges=OUT)
+        host.run_test(f"rm {file}; networkctl reload; sleep 2")
+    assert look(host) == before
+
+
+@pytest.mark.parametrize("manager", ["networkd", "none"])
+def test_a_wrong_gateway_puts_all_back(host, modules, manager):
+    before = look(host)
+    result = modules("host_bridge", bridges=[{**IN[0], "gateway": ["10.77.0.253"]}], manager=manager)
+    try:
+        assert result["failed"] and "did not answer" in result["msg"], result
+    finally:
+        modules.run("host_bridge", bridges=OUT, manager=manager)
+    if manager == "none":
+        host.run_test("networkctl reconfigure eth0")
+    assert look(host) == before

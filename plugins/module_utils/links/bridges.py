@@ -1,0 +1,358 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The room of host bridges, and of the uplink's way into one and out again."""
+
+from __future__ import annotations
+
+from ansible_collections.virtnet.kvm.plugins.module_utils import names
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput, MissingDependency
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import batch, forms, iproute2, neighbours, persist, sysctl
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.room import LinkRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Plan
+from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
+
+#: How long the gateway may be silent after the uplink has moved; then everything goes back.
+GATEWAY_S = 5
+_TAPS = ("tap", "tun")
+
+
+class BridgeRoom(LinkRoom):
+    key = "bridges"
+    kind = "bridge"
+    fields = (
+        "name", "state", "ports", "addresses", "gateway", "dns", "routes", "mtu", "mac", "stp", "forward_delay", "ageing", "ipv6",
+    )
+
+    def __init__(self, host, items, manager, adopt=False):
+        super().__init__(host, items, manager, adopt)
+        self._made_all = False
+        self._items = {item.name: item for item in items}
+
+    # -- what is there --------------------------------------------------------------------------------------------
+
+    def present(self, item):
+        return self.links[item.name].kind == "bridge"
+
+    def form(self, link):
+        form = super().form(link)
+        if link.kind == "bridge":
+            # Taps come and go with guests; only those that are declared are ours to speak of.
+            item = self._items.get(link.name)
+            declared = item.more.get("ports", ()) if item else ()
+            form["ports"] = sorted(one for one in link.ports if self.links[one].kind not in _TAPS or one in declared)
+            form["ipv6"] = self.host.sysctl(sysctl.link_key(link.name, "disable_ipv6")) == "0"
+            form["dns"] = self.manager.dns(link.name)
+        return form
+
+    def gather(self):
+        before = super().gather()
+        for item in self.items:
+            if item.name in before:
+                before[item.name]["files"] = self._own(item, self.links[item.name].ports)
+        return before
+
+    def _own(self, item, ports):
+        """Return our files of a bridge and of its ports; of taps of ours only if they are declared as ports."""
+        found = dict(self.manager.own(item.name))
+        declared = item.more.get("ports", ())
+        for port in sorted({*ports, *declared}):
+            link = self.links.get(port)
+            if link is not None and (port in declared or not self._made(link)):
+                found.update(self.manager.own(port))
+        return found
+
+    def _made(self, link):
+        """Whether a port is a tap of ours, whose files stay when it leaves the bridge."""
+        return link.kind in _TAPS and self.owned(link)
+
+    # -- what shall be --------------------------------------------------------------------------------------------
+
+    def plan(self, before):
+        plan, ops = Plan({}), []
+        for item in self.items:
+            link = self.links.get(item.name)
+            if link is not None and link.kind != "bridge":
+                raise Conflict(f"a {link.kind} of that name is there", item.name, f"{item.option}.name", "Choose another name.")
+            self.refuse_foreign(item)
+            if item.wanted:
+                ops.append(self._wanted(plan, item, link))
+            elif link is not None:
+                ops.append(self._removal(plan, item, link))
+            else:
+                ops.append(self.op(item, None, None, {}))
+        adopted = any(op is not None and self.journal_key(op.name) in op.args["baseline"] for op in ops)
+        return self.finished(plan, ops, restart=adopted and self.manager.name != "none")
+
+    def _wanted(self, plan, item, link):
+        current = None if link is None else self.form(link)
+        ports, joining, leaving = self._ports(plan, item, link)
+        uplink = next((port for port in joining if self._addressed(port)), None)
+        if uplink is not None:
+            self._check_take_over(item, uplink, joining)
+        target = self._target(item, link, ports, uplink)
+        texts = self._texts(item, target, ports, uplink)
+        after = forms.down(target)
+        pairs = [(port.form, {**self._bare(port), "bridge": item.name, "state": "up"}) for port in joining]
+        pairs += [(port.form, self._former(port)) for port in leaving]
+        name = item.name
+        if current is None:
+            after["made"] = self.manager.name != "none"
+        lines = batch.moved(current, after, pairs, uplink, name)
+        undo_pairs = [(new, old) for old, new in pairs]
+        back = uplink.name if uplink and current is None else None
+        undo = batch.moved(after, current, undo_pairs, uplink if back else None, back)
+        if current is not None and not pairs and not batch.between(current, after):
+            lines, undo = [], []
+        sysctls = {}
+        if current is None or current["ipv6"] != after["ipv6"]:
+            sysctls[sysctl.link_key(name, "disable_ipv6")] = int(not after["ipv6"])
+        if current is None and uplink is None:
+            # What guests advertise is nothing for their host.
+            sysctls[sysctl.link_key(name, "accept_ra")] = 0
+        own = self._own(item, link.ports if link else ())
+        former = self._of_former(leaving)
+        early = self._changes({path: text for port in leaving for path, text in self.manager.own(port.name).items()}, former)
+        own.update({path: text for port in leaving for path, text in self.manager.own(port.name).items()})
+        op = self.op(
+            item, current, after, {**former, **texts}, lines=(lines, undo), own=own, sysctls=sysctls,
+            effect=self._effect(current, uplink, joining), always=bool(sysctls), early=early,
+            baseline={**self.adopted(item), **{self._port_key(port): self._remember(port, item, uplink) for port in joining}},
+            gateways=self._gateways(after, uplink) if uplink else [], names=[port.name for port in (*joining, *leaving)],
+            **({"verb": "take_over"} if uplink else {}),
+        )
+        plan.after[name] = self.normal({**after, "owned": True}, dict(sorted(texts.items())))
+        return op
+
+    @staticmethod
+    def _effect(current, uplink, joining):
+        return "live" if current is not None or uplink or joining else "none"
+
+    def _ports(self, plan, item, link):
+        """Return (names of all declared ports, Links that join, Links that leave)."""
+        present = [] if link is None else self.form(link)["ports"]
+        if "ports" not in item.more:
+            return present, [], []
+        joining = []
+        for index, name in enumerate(item.more["ports"]):
+            port = self.links.get(name)
+            where = f"{item.option}.ports[{index}]"
+            if port is None:
+                plan.unmet.append(MissingDependency(f"there is no link {name}", item.name, where, "See ip link."))
+                continue
+            if port.form["bridge"] == item.name:
+                continue
+            if port.form["bridge"]:
+                raise Conflict(f"{name} is a port of {port.form['bridge']}", item.name, where, "Take it out there first.")
+            if port.kind in ("bridge", "loopback", "tun"):
+                raise InvalidInput(f"{name} is a {port.kind} and cannot be a port", item.name, where)
+            keeper = persist.keeper(port)
+            if keeper and self.manager.name != "none":
+                raise Conflict(
+                    f"{keeper} keeps {name}", item.name, where,
+                    "Change it there, or say manager: none for a change until the next boot.",
+                )
+            joining.append(port)
+        leaving = [self.links[name] for name in present if name not in item.more["ports"]]
+        return sorted(item.more["ports"]), joining, leaving
+
+    @staticmethod
+    def _addressed(port):
+        return bool(port.form["addresses"] or port.dynamic)
+
+    def _check_take_over(self, item, uplink, joining):
+        if not item.more.get("take_over"):
+            raise Conflict(
+                f"{uplink.name} has addresses, which do not work on a port: "
+                + ", ".join(uplink.form["addresses"] or [row["local"] for row in uplink.dynamic]),
+                item.name, f"{item.option}.take_over", "Say take_over: true, and they move to the bridge.",
+            )
+        if sum(map(self._addressed, joining)) > 1:
+            raise Conflict("several of its ports have addresses", item.name, f"{item.option}.ports", "Take one of them over.")
+        if item.state == "down":
+            raise InvalidInput("an uplink cannot be taken over by a bridge that is down", item.name, f"{item.option}.state")
+        if self.manager.name != "none" and self.manager.successor(uplink) is None:
+            raise Conflict(
+                f"{self.manager.name} does not manage {uplink.name}", item.name, f"{item.option}.ports",
+                "Say manager: none for a change until the next boot.",
+            )
+
+    def _target(self, item, link, ports, uplink):
+        if link is None:
+            mtus = [self.links[port].form["mtu"] for port in ports if port in self.links]
+            target = {
+                "name": item.name, "type": "bridge", "state": "up", "mtu": min(mtus, default=1500), "bridge": None,
+                "mac": uplink.form["mac"] if uplink else names.link_mac(self.machine(), item.name),
+                "addresses": [], "gateway": [], "routes": [], "stp": False, "forward_delay": 15, "ageing": 300,
+                "dns": [], "ipv6": True,
+            }
+        else:
+            target = self.full(link)
+        if uplink:
+            for key in ("addresses", "gateway"):
+                target[key] = [*target[key], *(one for one in uplink.form[key] if one not in target[key])]
+            target["routes"] = sorted([*target["routes"], *uplink.form["routes"]], key=forms.route_key)
+        target.update(item.values, description=forms.ALIAS, owned=True, ports=sorted(ports))
+        if self.manager.name != "none":
+            target["dns"] = item.more.get("dns", target["dns"])
+        if item.state in ("up", "down"):
+            target["state"] = item.state
+        asks = bool(uplink) or (link is not None and bool(link.dynamic))
+        if link is None or "addresses" in item.values:
+            target["ipv6"] = bool(target["addresses"]) or asks
+        return target
+
+    def _texts(self, item, target, ports, uplink):
+        """Return the files of the bridge and of its ports."""
+        base = self.manager.successor(uplink) if uplink else None
+        if uplink and self.manager.name != "none":
+            file_dns = item.more.get("dns")
+            if file_dns is None:
+                target["dns"] = persist.dns_of(base)
+        texts = self.manager.link_files(target, base=base, dns=item.more.get("dns"))
+        for name in ports:
+            port = self.links.get(name)
+            if port is not None and self._made(port):
+                texts.update(self.manager.link_files({**self.form(port), "bridge": item.name}))
+                continue
+            known = self._journal.get(self._port_key(port)) if port else None
+            taken = port is uplink if uplink else bool(known and known.get("taken"))
+            texts.update(self.manager.port_files(name, item.name, uplink=taken))
+        return texts
+
+    @staticmethod
+    def _gateways(after, uplink):
+        found = list(after["gateway"])
+        found += [row["gateway"] for row in uplink.dynamic_routes if row.get("dst") == "default" and row.get("gateway")]
+        four = [one for one in found if ":" not in one]
+        return (four or found)[:1]
+
+    # -- back -----------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _bare(port):
+        return {**port.form, "addresses": [], "gateway": [], "routes": []}
+
+    @staticmethod
+    def _port_key(port):
+        return f"port:{port.name}"
+
+    def _remember(self, port, item, uplink):
+        return {"form": port.form, "files": self.manager.own(port.name), "taken": port is uplink, "bridge": item.name}
+
+    def _former(self, port):
+        known = self._journal.get(self._port_key(port))
+        return known["form"] if known else {**port.form, "bridge": None}
+
+    def _of_former(self, ports):
+        found = {}
+        for port in ports:
+            if self._made(port):
+                found.update(self.manager.link_files({**self.form(port), "bridge": self._former(port)["bridge"]}))
+            else:
+                found.update((self._journal.get(self._port_key(port)) or {}).get("files", {}))
+        return found
+
+    def _removal(self, plan, item, link):
+        current = self.form(link)
+        known = self._journal.get(self.journal_key(item.name))
+        ports = [self.links[name] for name in link.ports if self._port_key(self.links[name]) in self._journal]
+        pairs = [(port.form, self._former(port)) for port in ports]
+        taken = next((port for port in ports if self._journal[self._port_key(port)].get("taken")), None)
+        onto = taken.name if taken else None
+        source = link if taken else None
+        after = forms.down(known) if known else None
+        guests = [name for name in link.ports if self.links[name].guest_tap]
+        if guests:
+            plan.warnings.append(f"{item.name}: guests are cut off, their taps were in it: {', '.join(sorted(guests))}.")
+        if known and after:
+            plan.after[item.name] = self.normal({**after, "owned": False, "ports": sorted(known["ports"])}, {})
+        own = self._own(item, link.ports)
+        for port in ports:
+            own.update(self.manager.own(port.name))
+        texts = self._of_former(ports)
+        early = {path: text for path, text in self._changes(own, texts).items() if ports and path.endswith(".network")}
+        if early:
+            # networkd asks for addresses itself again.
+            source = onto = None
+        return self.op(
+            item, current, after, texts,
+            lines=(batch.moved(current, after, pairs, source, onto), batch.moved(after, current, [(b, a) for a, b in pairs])),
+            own=own, early=early, effect="recreate" if guests else ("live" if taken else "none"),
+            names=[port.name for port in ports], gateways=self._gateways(self._former(taken), link) if taken else [],
+            verb="give_back" if taken else ("restore" if known else "delete"),
+        )
+
+    def baseline(self, before, plan):
+        found = super().baseline(before, plan)
+        # A port that joins is in none of our bridges: what is remembered of it is of one that somebody removed by hand.
+        journal.forget([key for key in found if key.startswith("port:")])
+        return found
+
+    # -- doing it -------------------------------------------------------------------------------------------------
+
+    def apply(self, op):
+        if op.kind == "manager":
+            super().apply(op)
+            for one in self._queue:
+                if one.name in self._done:
+                    self._await_gateway(one)
+            return
+        self._have_made()
+        if op.args["early"]:
+            # networkd would put a port that leaves back in: it must know beforehand (and 257 dies of a bridge that goes then).
+            self.manager.write(op.args["early"])
+            self.manager.reload(op.args["names"])
+        if op.args["gateways"]:
+            self._set_sysctls({key: value for key, value in op.args["sysctls"].items() if value == 0})
+            try:
+                iproute2.batch(self.host, op.args["lines"], "moving the uplink", op.name)
+            except CommandFailed:
+                self._put_back(op)
+                raise
+            self._done.add(op.name)
+            self._await_gateway(op)
+        super().apply(op)
+
+    def _await_gateway(self, op):
+        """Look whether the gateway answers through the link that has the addresses now; else put all of it back."""
+        for gateway in op.args["gateways"]:
+            link = op.name if op.op == "take_over" else op.args["names"][0]
+            if op.op != "take_over":
+                link = next(name for name in op.args["names"] if self._journal[f"port:{name}"].get("taken"))
+            if neighbours.answers(self.host, link, gateway, GATEWAY_S):
+                continue
+            self._put_back(op)
+            self._done.discard(op.name)
+            raise CommandFailed(
+                f"the gateway {gateway} did not answer on {link} within {GATEWAY_S} s; everything was put back", op.name,
+                cure="Look whether the gateway is right, and whether the port is the one that leads to it.",
+            )
+
+    def _have_made(self):
+        """Have the manager make all bridges of the plan that are not there yet, once."""
+        seeds = {}
+        for op in self._queue:
+            if op.args["create"]:
+                seeds[op.name] = self.manager.seeds(op.name, op.args["files"])
+        if any(seeds.values()) and not self._made_all:
+            self._made_all = True
+            self.manager.make(seeds)
+
+    def _put_back(self, op):
+        self.revert(op)
+        if op.args["files"]:
+            self.manager.renew(op.args["names"])
+
+    def finish(self, plan):
+        super().finish(plan)
+        gone = {item.name for item in self.items if not item.wanted}
+        touched = {op.name for op in plan.ops if op.kind == self.kind}
+        forget = []
+        for key, known in self._journal.items():
+            if key.startswith("port:") and known["bridge"] in touched | gone:
+                port = self.links.get(key[len("port:") :])
+                if port is None or port.form["bridge"] != known["bridge"]:
+                    forget.append(key)
+        journal.forget(forget)

@@ -1,0 +1,267 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_bridge
+short_description: Linux bridges of the host, and the uplink's way into one
+version_added: "0.1.0"
+description:
+  - Makes, changes and removes Linux bridges with their ports, addresses and routes, any number of them in one call.
+  - A port that has addresses is refused, unless O(bridges[].take_over=true). Then its addresses, routes, DNS servers and DHCP
+    client move to the bridge, which gets its MAC address; this works over the very connection that runs through it.
+  - The move is one C(ip -batch). If the gateway does not answer through the bridge within 5 seconds, at once or after the manager
+    has adopted the bridge, everything is put back and the task fails.
+  - A bridge is ours if its alias is C(virtnet.kvm) or its C(.netdev) file is ours. One of that name that is not ours is refused,
+    unless O(adopt=true); I(state=absent) then gives it back as it was.
+options:
+  bridges:
+    description: The bridges.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the bridge, at most 15 characters.
+        type: str
+        required: true
+      state:
+        description:
+          - C(up) and C(down), there and in that state. C(present), there, up if it is new, else left as it is.
+          - C(absent), not there; its ports, their addresses, routes and files are as before.
+        type: str
+        choices: [present, absent, up, down]
+        default: up
+      ports:
+        description:
+          - Links that are its ports. Others leave it, but for taps, which belong to guests or to M(virtnet.kvm.tap_iface).
+        type: list
+        elements: str
+      take_over:
+        description: Move addresses, routes and DHCP client of a port to the bridge.
+        type: bool
+        default: false
+      addresses:
+        description: Its addresses with prefix length. A new bridge without any has IPv6 switched off.
+        type: list
+        elements: str
+      gateway:
+        description: Default gateways through it, one for each IP version.
+        type: list
+        elements: str
+      dns:
+        description: DNS servers that are asked through it, by systemd-resolved.
+        type: list
+        elements: str
+      routes:
+        description: Further routes through it.
+        type: list
+        elements: dict
+        suboptions:
+          to:
+            description: Destination subnet.
+            type: str
+            required: true
+          via:
+            description: Gateway; without one the destination is on the link.
+            type: str
+          metric:
+            description: Metric; the kernel's default without one.
+            type: int
+      mtu:
+        description: MTU in bytes. A new one has that of its ports, or V(1500).
+        type: int
+      mac:
+        description: MAC address. A new one has that of the port it takes over, else one that follows from host and name.
+        type: str
+      stp:
+        description: Spanning tree. A new one has V(false). With it, a port that joins is deaf for twice the forward delay.
+        type: bool
+      forward_delay:
+        description: Forward delay of the spanning tree in seconds.
+        type: int
+      ageing:
+        description: For how many seconds the bridge remembers where a MAC address is.
+        type: int
+  adopt:
+    description: Take over a bridge of that name that is not ours. What is not declared of it stays.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - virtnet.kvm.links
+notes:
+  - With systemd-networkd the bridge's file is made from that of the port it takes over, with all of its settings, and the IAID
+    of its DHCP lease. The port's own file stays as it is; ours comes before it.
+  - Ports that NetworkManager or ifupdown keep are refused, unless I(manager=none).
+seealso:
+  - module: virtnet.kvm.tap_iface
+  - module: virtnet.kvm.host_iface_info
+"""
+
+EXAMPLES = r"""
+- name: The uplink goes into br0, over the connection that uses it
+  virtnet.kvm.host_bridge:
+    bridges:
+      - name: br0
+        ports: [eth0]
+        take_over: true
+
+- name: A bridge without NIC and address for an isolated network, and one with the gateway address of a routed network
+  virtnet.kvm.host_bridge:
+    bridges:
+      - name: br1
+        ports: []
+      - name: br2
+        addresses: [10.64.2.1/24, "fd00:64:2::1/64"]
+
+- name: The uplink comes out of br0 again, with its addresses
+  virtnet.kvm.host_bridge:
+    bridges:
+      - {name: br0, state: absent}
+"""
+
+RETURN = r"""
+bridges:
+  description: The bridges that are there after the run, in check mode those that would be.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the bridge.
+      type: str
+      returned: always
+    state:
+      description: Either up or down.
+      type: str
+      returned: always
+    ports:
+      description: Its ports, without taps that are not declared.
+      type: list
+      elements: str
+      returned: always
+    addresses:
+      description: Addresses with prefix length, without dynamic and link-local ones.
+      type: list
+      elements: str
+      returned: always
+    gateway:
+      description: Default gateways through it.
+      type: list
+      elements: str
+      returned: always
+    dns:
+      description: DNS servers in the manager's file.
+      type: list
+      elements: str
+      returned: always
+    routes:
+      description: Other static routes through it, each with to, via and metric.
+      type: list
+      elements: dict
+      returned: always
+    mtu:
+      description: MTU in bytes.
+      type: int
+      returned: always
+    mac:
+      description: MAC address.
+      type: str
+      returned: always
+    stp:
+      description: Whether spanning tree is on.
+      type: bool
+      returned: always
+    forward_delay:
+      description: Forward delay in seconds.
+      type: int
+      returned: always
+    ageing:
+      description: For how many seconds a MAC address is remembered.
+      type: int
+      returned: always
+    ipv6:
+      description: Whether the host speaks IPv6 on it.
+      type: bool
+      returned: always
+    owned:
+      description: Whether it is ours.
+      type: bool
+      returned: always
+    files:
+      description: Our files of the manager for it and its ports, path and text.
+      type: dict
+      returned: always
+manager:
+  description: Who brings the links back after a boot, networkd or none.
+  returned: success
+  type: str
+  sample: networkd
+actions:
+  description: The plan, one element for each operation, in order.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: Kind of object, here bridge, or manager for its reading of the files.
+      type: str
+      returned: always
+    name:
+      description: Name of the link, or of the manager.
+      type: str
+      returned: always
+    op:
+      description: One of create, take_over, change, store (files only), give_back, restore, delete, reload, restart.
+      type: str
+      returned: always
+    effect:
+      description: What running guests notice, one of none, live, replug, recreate.
+      type: str
+      returned: always
+    guests:
+      description: Which running guests.
+      type: list
+      elements: str
+      returned: always
+    outage_s:
+      description: For how long at most, in seconds.
+      type: float
+      returned: always
+    note:
+      description: The fields or files that differ.
+      type: str
+      returned: when there is something to add
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import room, spec
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.bridges import BridgeRoom
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            **spec.module_options(
+                "bridges",
+                ports={"type": "list", "elements": "str"},
+                take_over={"type": "bool", "default": False},
+                gateway={"type": "list", "elements": "str"},
+                dns={"type": "list", "elements": "str"},
+                routes=spec.ROUTES,
+                stp={"type": "bool"},
+                forward_delay={"type": "int"},
+                ageing={"type": "int"},
+            ),
+            "adopt": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    room.run(module, BridgeRoom, "bridges")
+
+
+if __name__ == "__main__":
+    main()

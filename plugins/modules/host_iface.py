@@ -1,0 +1,220 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_iface
+short_description: Physical and other existing links of the host
+version_added: "0.1.0"
+description:
+  - Changes links that are there already, physical ones, veths, bridges of others, any number of them in one call. State, MTU,
+    MAC, addresses, routes and description.
+  - What a link was before the first change is remembered on the host; I(state=absent) brings it back.
+  - With systemd-networkd the link's own file stays as it is. Ours comes before it, made from it, with what is declared. Later
+    changes of the link's own file count again after I(state=absent).
+options:
+  interfaces:
+    description: The links.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the link.
+        type: str
+        required: true
+      state:
+        description:
+          - C(up) and C(down), in that state now and after a boot. C(present), left in the state it has.
+          - C(absent), as it was before the first run. The link itself stays.
+        type: str
+        choices: [present, absent, up, down]
+        default: up
+      mtu:
+        description: MTU in bytes.
+        type: int
+      mac:
+        description: MAC address.
+        type: str
+      addresses:
+        description: Its addresses with prefix length. A port of a bridge has none.
+        type: list
+        elements: str
+      gateway:
+        description: Default gateways through it, one for each IP version.
+        type: list
+        elements: str
+      routes:
+        description: Further routes through it.
+        type: list
+        elements: dict
+        suboptions:
+          to:
+            description: Destination subnet.
+            type: str
+            required: true
+          via:
+            description: Gateway; without one the destination is on the link.
+            type: str
+          metric:
+            description: Metric; the kernel's default without one.
+            type: int
+      description:
+        description:
+          - The link's alias, as C(ip link) shows it. It lasts until the next boot, systemd-networkd has no setting for it.
+        type: str
+extends_documentation_fragment:
+  - virtnet.kvm.links
+notes:
+  - Taking down, or re-addressing, the link of one's own connection cuts it.
+  - Bridges and taps that the collection made are changed by M(virtnet.kvm.host_bridge) and M(virtnet.kvm.tap_iface).
+  - A link that NetworkManager or ifupdown keeps is refused, unless I(manager=none).
+seealso:
+  - module: virtnet.kvm.host_iface_info
+"""
+
+EXAMPLES = r"""
+- name: Jumbo frames and a second address on eth1
+  virtnet.kvm.host_iface:
+    interfaces:
+      - name: eth1
+        mtu: 9000
+        addresses: [192.0.2.10/24, "2001:db8::10/64"]
+        routes:
+          - {to: 198.51.100.0/24, via: 192.0.2.1}
+
+- name: Take eth2 down, as virsh iface-destroy does
+  virtnet.kvm.host_iface:
+    interfaces:
+      - {name: eth2, state: down}
+
+- name: Everything as it was before
+  virtnet.kvm.host_iface:
+    interfaces:
+      - {name: eth1, state: absent}
+      - {name: eth2, state: absent}
+"""
+
+RETURN = r"""
+interfaces:
+  description: The links after the run, in check mode as they would be.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the link.
+      type: str
+      returned: always
+    type:
+      description: Its kind, such as physical, veth, bridge.
+      type: str
+      returned: always
+    state:
+      description: Either up or down.
+      type: str
+      returned: always
+    mac:
+      description: MAC address, or null.
+      type: str
+      returned: always
+    mtu:
+      description: MTU in bytes.
+      type: int
+      returned: always
+    description:
+      description: Its alias, or null.
+      type: str
+      returned: always
+    bridge:
+      description: The bridge whose port it is, or null.
+      type: str
+      returned: always
+    addresses:
+      description: Addresses with prefix length, without dynamic and link-local ones.
+      type: list
+      elements: str
+      returned: always
+    gateway:
+      description: Default gateways through it.
+      type: list
+      elements: str
+      returned: always
+    routes:
+      description: Other static routes through it, each with to, via and metric.
+      type: list
+      elements: dict
+      returned: always
+    owned:
+      description: Whether it has been changed and I(state=absent) brings something back.
+      type: bool
+      returned: always
+    files:
+      description: Our files of the manager for it, path and text.
+      type: dict
+      returned: always
+manager:
+  description: Who brings the links back after a boot, networkd or none.
+  returned: success
+  type: str
+  sample: networkd
+actions:
+  description: The plan, one element for each operation, in order.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: Kind of object, here interface, or manager for its reading of the files.
+      type: str
+      returned: always
+    name:
+      description: Name of the link, or of the manager.
+      type: str
+      returned: always
+    op:
+      description: One of change, store (files only), restore, reload.
+      type: str
+      returned: always
+    effect:
+      description: What running guests notice, one of none, live, replug, recreate.
+      type: str
+      returned: always
+    guests:
+      description: Which running guests.
+      type: list
+      elements: str
+      returned: always
+    outage_s:
+      description: For how long at most, in seconds.
+      type: float
+      returned: always
+    note:
+      description: The fields or files that differ.
+      type: str
+      returned: when there is something to add
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import room, spec
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.interfaces import InterfaceRoom
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec=spec.module_options(
+            "interfaces",
+            gateway={"type": "list", "elements": "str"},
+            routes=spec.ROUTES,
+            description={"type": "str"},
+        ),
+        supports_check_mode=True,
+    )
+    room.run(module, InterfaceRoom, "interfaces")
+
+
+if __name__ == "__main__":
+    main()
