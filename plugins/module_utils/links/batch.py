@@ -139,7 +139,7 @@ def moved(before, after, ports, source=None, onto=None):
             lines += change(one, other, nodad=True)
     else:
         empty = {"addresses": [], "gateway": [], "routes": []}
-        first = {**after, **({key: before[key] for key in empty} if before else empty)}
+        first = forms.down({**after, **({key: before[key] for key in empty} if before else empty)})
         lines = between(before, first)
         if source:
             lines += dynamic_away(source)

@@ -159,3 +159,9 @@ def test_a_link_is_read():
     assert [row["local"] for row in found["b0"].dynamic] == ["10.0.0.7"]
     assert [row["protocol"] for row in found["b0"].dynamic_routes] == ["ra"]
     assert found["b0"].ports == ["vnet0"] and found["vnet0"].guest_tap
+
+
+def test_a_bridge_with_routes_goes_down():
+    before = {**BRIDGE, "addresses": ["10.0.0.1/24", "fd00::1/64"], "gateway": ["10.0.0.9"]}
+    after = {**BRIDGE, "state": "down", "addresses": ["10.0.0.1/24"]}
+    assert batch.moved(before, after, []) == ["link set dev b0 down"]
