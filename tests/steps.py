@@ -44,7 +44,7 @@ NEW_LAB = f"{LAB}new"
 COLLECTION = Path("ansible_collections") / "virtnet" / "kvm"
 
 # Scenarios that only `--full` runs; all others are the covering set.
-LONG_SCENARIOS: frozenset[str] = frozenset({"template"})
+LONG_SCENARIOS: frozenset[str] = frozenset({"template", "links"})
 
 HEADER = (
     "Copyright (c) ",
