@@ -137,8 +137,8 @@ def test_user_data_is_done(host, guest):
 def test_user_data_stands_nowhere_else(host, guest):
     """It may hold secrets."""
     assert f"secret-of-{guest}" not in host.check_output("virsh dumpxml --inactive %s && virsh dumpxml %s", guest, guest)
-    log = host.check_output("journalctl --no-pager --all | grep guest_vm")
-    assert "Invoked with" in log and f"secret-of-{guest}" not in log
+    log = host.check_output("journalctl --no-pager --all | grep 'Invoked with'")
+    assert "guest_vm" in log and "guest_probe" in log and f"secret-of-{guest}" not in log
 
 
 def test_keys_log_in(host):
