@@ -9,7 +9,7 @@ from __future__ import annotations
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import Room
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, live, replug, surroundings
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import iproute2
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import iproute2, sysctl
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 
 #: A port that joins a bridge with STP is deaf for twice the forward delay, which is 2 s with libvirt's delay='0'.
@@ -252,6 +252,14 @@ class NetworkRoom(Room):
             )
         )
         return []
+
+    def baseline(self, before, plan):
+        # libvirt turns forwarding on with the first network that needs it, and never off: ip_forward takes it back.
+        starts = {op.name for op in plan.ops if op.op in ("start", "create")}
+        if not any(plan.after[name]["forward"] in ("open", "nat") for name in starts):
+            return {}
+        values = {key: self.host.sysctl(key) for key in (sysctl.IPV4, sysctl.IPV6)}
+        return {f"sysctl:{key}": value for key, value in values.items() if value is not None}
 
     # -- doing it -------------------------------------------------------------------------------------------------
 
