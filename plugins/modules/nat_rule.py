@@ -253,6 +253,7 @@ def rule_options():
         },
         "sources": {"type": "list", "elements": "str"},
         "hairpin": {"type": "bool", "default": True},
+        "literal": {"type": "bool", "default": False},
     }
 
 
@@ -263,7 +264,7 @@ def main():
             "set": {"type": "str", "default": "default"},
             "purge": {"type": "bool", "default": False},
             "networks": {"type": "list", "elements": "dict", "options": network_options()},
-            "backend": {"type": "str", "choices": ["nftables"], "default": "nftables"},
+            "backend": {"type": "str", "choices": ["nftables", "iptables"], "default": "nftables"},
         },
         required_one_of=[("rules", "networks")],
         required_if=[("purge", True, ("rules",))],
@@ -271,7 +272,10 @@ def main():
     )
     given = module.params
     run_module(
-        module, lambda host: TranslationRoom(host, given["set"], given["rules"], given["networks"], given["purge"])
+        module,
+        lambda host: TranslationRoom(
+            host, given["set"], given["rules"], given["networks"], given["purge"], given["backend"]
+        ),
     )
 
 
