@@ -68,9 +68,9 @@ def _commands(version):
     """Return the command lines that load the file of an IP version, any number of times. Pure."""
     table = " ".join([iptables.command(version), *iptables.WAIT, "-t nat"])
     yield " ".join([iptables.command(version, "-restore"), *iptables.WAIT, "--noflush", IPTABLES[version]])
-    for hook, chain in iptables_text.JUMPS:
-        jump = f"{hook} -j {chain}"
-        yield f"/bin/sh -c '{table} -C {jump} 2>/dev/null || {table} -I {jump}'"
+    jumps = " ".join(f'"{hook} -j {chain}"' for hook, chain in iptables_text.JUMPS)
+    # $$ is systemd's for $.
+    yield f"/bin/sh -c 'for jump in {jumps}; do {table} -C $$jump 2>/dev/null || {table} -I $$jump || exit; done'"
 
 
 def unit_text(rendered):

@@ -17,7 +17,7 @@ import shutil
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, MissingDependency
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.iptables_text import CHAINS, JUMPS, MARK
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.iptables_text import CHAINS, JUMPS, MARKS
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import RUN
 
 PROGRAMS = {4: "iptables", 6: "ip6tables"}
@@ -121,9 +121,9 @@ class Iptables:
                 "Use the backend nftables, or move these rules to a table of another name.",
             )
         found = canonical(out)
-        marked = any(MARK in rules for rules in found.values())
-        if not marked and any(found.get(chain) for chain in CHAINS):
-            chain = next(chain for chain in CHAINS if found.get(chain))
+        filled = [chain for chain in CHAINS if found.get(chain)]
+        if filled and not any(mark in found.get(chain, ()) for chain, mark in zip(CHAINS, MARKS)):
+            chain = filled[0]
             raise Conflict(
                 f"the chain {chain} of {PROGRAMS[version]} is not one of virtnet.kvm's", chain,
                 cure="Rename it, or empty it.",

@@ -18,8 +18,8 @@ JUMPS = (("PREROUTING", "VIRTNET_PRE"), ("OUTPUT", "VIRTNET_OUT"), ("POSTROUTING
 #: Forwards that guests do not reach.
 SHUT = "VIRTNET_SHUT"
 CHAINS = (*(chain for _hook, chain in JUMPS), SHUT)
-#: First rule of the first chain, without effect: the mark of ownership.
-MARK = f'-A {CHAINS[0]} -m comment --comment "{COMMENT}"'
+#: First rule of each chain, without effect: the mark of ownership.
+MARKS = tuple(f'-A {chain} -m comment --comment "{COMMENT}"' for chain in CHAINS)
 
 
 def text(networks, rules, mine, version):
@@ -35,8 +35,9 @@ def text(networks, rules, mine, version):
     _add_sources(chains[CHAINS[2]], networks, rules, mine, version, bool(forwards))
     if not any(chains.values()):
         return ""
-    lines = ["*nat", *(f":{chain} - [0:0]" for chain in CHAINS), MARK]
-    lines += [f"-A {chain} {rule}" for chain in CHAINS for rule in chains[chain]]
+    lines = ["*nat", *(f":{chain} - [0:0]" for chain in CHAINS)]
+    for chain, mark in zip(CHAINS, MARKS):
+        lines += [mark, *(f"-A {chain} {rule}" for rule in chains[chain])]
     return "\n".join([*lines, "COMMIT", ""])
 
 
