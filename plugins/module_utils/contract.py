@@ -114,7 +114,7 @@ def forward(src, dst, rule, address=None, link=None, protocol="any", port=None):
         return _no("hairpin: false")
     if rule.listen_interface not in (None, link):
         return _no(f"it listens on {rule.listen_interface} only")
-    if rule.sources and not any(address in subnet for subnet in rule.sources):
+    if rule.sources and (address is None or not any(address in subnet for subnet in rule.sources)):
         return _no("not one of its sources")
     return _yes("port forward", source)
 

@@ -257,16 +257,18 @@ class Builder:
         if not one.lan[version] or (listen is not None and str(listen) not in one.own(version)):
             self._note(f"{network.name}@{one.name}: the host has no address at which to ask for the port forward {rule.name}.")
             return
-        for other in [*self.outside, *(each for each in self.hosts if each is not one)]:
+        # Other hosts may have the same addresses inside: they ask at those on the LAN only.
+        on_lan = listen is None or any(listen == each.ip for each in one.lan[version])
+        hosts = self.hosts if on_lan else [one]
+        for other in [*self.outside, *(each for each in hosts if each is not one)]:
             pair = one.shared(other, version)
             if pair:
-                on_lan = listen is None or any(listen == each.ip for each in one.lan[version])
                 how = {} if on_lan else {"via": pair[0], "source": pair[1]}
                 self._through(one, other.end, dst, rule, listen or pair[0], pair[1], one.link_of(pair[0]), **how)
         address = str(listen or one.lan[version][0].ip)
         if one.end.has(version):
             self._through(one, one.end, dst, rule, address, address, None)
-        for host in self.hosts:
+        for host in hosts:
             for src in self._sample(host.name):
                 if src.process == dst.process and src.host == dst.host:
                     continue
