@@ -27,6 +27,7 @@ KIND = {
     # The ground that all stand on.
     "argspec": "pure",
     "contract": "pure",
+    "daemon": "effects",
     "errors": "pure",
     "files": "effects",
     "host": "effects",
