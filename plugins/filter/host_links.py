@@ -1,0 +1,35 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Filters that say what of the host's own links the networks need."""
+
+from __future__ import annotations
+
+from ansible.errors import AnsibleFilterError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.virtnet.kvm.plugins.module_utils import argspec
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import VirtnetError
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import host_links as links
+from ansible_collections.virtnet.kvm.plugins.plugin_utils.plain import plain
+
+_SPEC = {"networks": {"type": "list", "elements": "dict", "required": True, "options": argspec.network_options()}}
+
+
+def host_links(networks):
+    """Return the taps and bridges of network items, as tap_iface and host_bridge take them."""
+    # The same spec as the modules': a text "false" from the command line is false here, too.
+    checked = ArgumentSpecValidator(_SPEC).validate({"networks": plain(networks)})
+    if checked.error_messages:
+        raise AnsibleFilterError(f"virtnet.kvm.host_links: {'; '.join(checked.error_messages)}")
+    try:
+        return links.host_links(checked.validated_parameters["networks"])
+    except VirtnetError as error:
+        raise AnsibleFilterError(f"virtnet.kvm.host_links: {error}") from error
+
+
+class FilterModule:
+    """The collection's filters about the host's links."""
+
+    def filters(self):
+        return {"host_links": host_links}
