@@ -16,20 +16,29 @@ from ansible_collections.virtnet.kvm.plugins.plugin_utils.plain import plain
 _SPEC = {"networks": {"type": "list", "elements": "dict", "required": True, "options": argspec.network_options()}}
 
 
-def host_links(networks):
-    """Return the taps and bridges of network items, as tap_iface and host_bridge take them."""
+def _of_checked(function, networks):
     # The same spec as the modules': a text "false" from the command line is false here, too.
     checked = ArgumentSpecValidator(_SPEC).validate({"networks": plain(networks)})
     if checked.error_messages:
-        raise AnsibleFilterError(f"virtnet.kvm.host_links: {'; '.join(checked.error_messages)}")
+        raise AnsibleFilterError(f"virtnet.kvm.{function.__name__}: {'; '.join(checked.error_messages)}")
     try:
-        return links.host_links(checked.validated_parameters["networks"])
+        return function(checked.validated_parameters["networks"])
     except VirtnetError as error:
-        raise AnsibleFilterError(f"virtnet.kvm.host_links: {error}") from error
+        raise AnsibleFilterError(f"virtnet.kvm.{function.__name__}: {error}") from error
+
+
+def host_links(networks):
+    """Return the taps and bridges of network items, as tap_iface and host_bridge take them."""
+    return _of_checked(links.host_links, networks)
+
+
+def needed_links(networks):
+    """Return the names of the links that network items need and that nobody makes for them."""
+    return _of_checked(links.needed_links, networks)
 
 
 class FilterModule:
     """The collection's filters about the host's links."""
 
     def filters(self):
-        return {"host_links": host_links}
+        return {"host_links": host_links, "needed_links": needed_links}
