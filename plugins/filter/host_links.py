@@ -12,16 +12,25 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.links import host_link
 from ansible_collections.virtnet.kvm.plugins.plugin_utils import declared
 
 
+def _of_checked(function, networks):
+    try:
+        return function(declared.networks(networks, function.__name__))
+    except VirtnetError as error:
+        raise AnsibleFilterError(f"virtnet.kvm.{function.__name__}: {error}") from error
+
+
 def host_links(networks):
     """Return the taps and bridges of network items, as tap_iface and host_bridge take them."""
-    try:
-        return links.host_links(declared.networks(networks, "host_links"))
-    except VirtnetError as error:
-        raise AnsibleFilterError(f"virtnet.kvm.host_links: {error}") from error
+    return _of_checked(links.host_links, networks)
+
+
+def needed_links(networks):
+    """Return the names of the links that network items need and that nobody makes for them."""
+    return _of_checked(links.needed_links, networks)
 
 
 class FilterModule:
     """The collection's filters about the host's links."""
 
     def filters(self):
-        return {"host_links": host_links}
+        return {"host_links": host_links, "needed_links": needed_links}

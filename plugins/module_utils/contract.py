@@ -126,7 +126,9 @@ def _outside_to_guest(network):
 
 def _guest_to_guest(src, dst, protocol, port):
     if same_network(src, dst):
-        return _no("port_isolation") if src.network.policy.port_isolation else _yes("same network")
+        # It is the bridge that isolates: on a LAN, guests of two hosts are on two bridges.
+        apart = src.network.policy.port_isolation and src.host == dst.host
+        return _no("port_isolation") if apart else _yes("same network")
     if src.host == dst.host and any(
         one.network == dst.network.name and _matches(one, protocol, port) for one in src.network.policy.allow_to
     ):
@@ -134,5 +136,7 @@ def _guest_to_guest(src, dst, protocol, port):
     out = _guest_to_outside(src.network)
     if not out.allowed:
         return out
+    if src.host == dst.host and dst.network.attach == "macvtap" and src.network.model != "bridged":
+        return _no("macvtap: guest and its host cannot talk")
     into = _outside_to_guest(dst.network)
     return _yes(f"{src.network.model} to {dst.network.model}", out.source) if into.allowed else into

@@ -246,9 +246,12 @@ def _edit_forward(tree, network):
         if any(one.version == 6 for one in network.addresses or ()):
             # Without it libvirt routes IPv6 with no state match: open inbound.
             _child(forward, "nat", ipv6="yes")
-    elif macvtap:
+    elif mode == "bridge":
+        # Interfaces are macvtap's alone, a bridge's what it is without; libvirt repeats the first one as an attribute.
         _drop(forward, "interface")
-        etree.SubElement(forward, "interface", dev=network.uplink)
+        forward.attrib.pop("dev", None)
+        if macvtap:
+            etree.SubElement(forward, "interface", dev=network.uplink)
 
 
 def _edit_bridge(tree, network):

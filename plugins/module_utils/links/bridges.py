@@ -17,6 +17,8 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
 #: How long the gateway may be silent after the uplink has moved; then everything goes back.
 GATEWAY_S = 5
 _TAPS = ("tap", "tun")
+#: Kinds of links whose lower link cannot be a bridge's port beside (the kernel's rx_handler).
+_EXCLUSIVE = ("macvlan", "macvtap")
 
 
 class BridgeRoom(LinkRoom):
@@ -148,6 +150,12 @@ class BridgeRoom(LinkRoom):
                 raise Conflict(f"{name} is a port of {port.form['bridge']}", item.name, where, "Take it out there first.")
             if port.kind in ("bridge", "loopback", "tun"):
                 raise InvalidInput(f"{name} is a {port.kind} and cannot be a port", item.name, where)
+            upon = sorted(one.name for one in self.links.values() if one.row.get("link") == name and one.kind in _EXCLUSIVE)
+            if upon:
+                raise Conflict(
+                    f"{', '.join(upon)} on {name}: a link carries either macvtaps or a bridge", item.name, where,
+                    "Stop the guests of the macvtap network first.",
+                )
             keeper = persist.keeper(port)
             if keeper and self.manager.name != "none":
                 raise Conflict(

@@ -58,7 +58,8 @@ def expand(names, groups, option):
     for number, name in enumerate(names):
         if name not in hosts and name not in groups:
             raise InvalidInput(
-                "the inventory has neither a host nor a group of that name", name, f"{option}[{number}]", "See ansible-inventory --list."
+                "the inventory has neither a host nor a group of that name", name, f"{option}[{number}]",
+                "See ansible-inventory --list.",
             )
         found += [one for one in ([name] if name in hosts else groups[name]) if one not in found]
     return found
@@ -99,7 +100,8 @@ def _ways(links, peer_links):
     ways = []
     for version in (4, 6):
         for mine in _facing(links, version):
-            link = next((name for name, its in _addresses(peer_links, version) if its.network == mine.network and its != mine), None)
+            near = (name for name, its in _addresses(peer_links, version) if its.network == mine.network and its != mine)
+            link = next(near, None)
             if link is not None:
                 ways.append((version, str(mine.ip), link))
                 break

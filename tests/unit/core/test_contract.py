@@ -97,6 +97,11 @@ CASES = [
     ("host", "macvtap", "tcp", 22, None),
     ("host@2", "macvtap", "tcp", 22, "own"),
     ("macvtap", "outside", "tcp", 22, "own"),
+    ("macvtap", "macvtap", "tcp", 22, "own"),
+    # The host itself would have to deliver it; to a guest of another host the LAN does.
+    ("nat", "macvtap", "tcp", 22, None),
+    ("nat@2", "macvtap", "tcp", 22, "host"),
+    ("routed", "macvtap", "tcp", 22, None),
 ]
 
 
@@ -105,3 +110,11 @@ def test_the_contract(src, dst, protocol, port, source):
     found = verdict(end(src), end(dst), protocol, port)
     assert (found.allowed, found.source) == (source is not None, source)
     assert found.why
+
+
+def test_a_bridge_isolates_its_own_ports_only():
+    """Guests of a LAN on two hosts are on two bridges."""
+    lan = models.parse_network({"name": "b", "model": "bridged", "policy": {"port_isolation": True}}, "")
+    one, other, far = (Endpoint("guest", host, lan) for host in ("1", "1", "2"))
+    assert not verdict(one, other).allowed
+    assert verdict(one, far).allowed

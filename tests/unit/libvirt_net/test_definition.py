@@ -114,6 +114,22 @@ def test_a_changed_reservation_keeps_the_other_elements():
     assert dhcp.find("host").get("name") == "vm1"
 
 
+LAN = {"model": "bridged", "addresses": None, "dhcp": None}
+
+
+def test_a_lan_on_a_bridge_and_back_again():
+    """What libvirt adds of the one way is not left over for the other."""
+    macvtap = definition.edit(network(**LAN, attach="macvtap", uplink="eth0"))
+    macvtap.find("forward").set("dev", "eth0")
+    bridge = definition.edit(network(**LAN, bridge="br0", uplink="eth0", mtu=9000), macvtap)
+    assert dict(bridge.find("forward").attrib) == {"mode": "bridge"} and len(bridge.find("forward")) == 0
+    assert bridge.find("bridge").get("name") == "br0" and bridge.find("mtu") is None
+    other = definition.edit(network(**LAN, attach="macvtap", uplink="eth1"), macvtap)
+    assert other.find("forward").get("dev") is None
+    assert [one.get("dev") for one in other.find("forward")] == ["eth1"]
+    assert definition.edit(network(**LAN, attach="macvtap", uplink="eth0"), bridge).find("bridge") is None
+
+
 def test_nat_by_libvirt_translates_ipv6_too():
     tree = definition.edit(network(firewall="libvirt"))
     assert tree.find("forward/nat").get("ipv6") == "yes"

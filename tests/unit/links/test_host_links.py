@@ -116,5 +116,16 @@ def test_bad_input_is_a_filter_error(items, says):
         filters.host_links(items)
 
 
-def test_it_is_named():
-    assert set(filters.FilterModule().filters()) == {"host_links"}
+def test_what_must_be_there_already():
+    items = [
+        bridged(), {"name": "other", "model": "bridged"}, {**bridged(uplink="eth0", bridge="br1"), "name": "taken"},
+        {"name": "direct", "model": "bridged", "attach": "macvtap", "uplink": "eth1"}, routed(),
+        {"name": "gone", "model": "bridged", "bridge": "br9", "state": "absent"},
+    ]  # fmt: skip
+    assert filters.needed_links(items) == {"bridges": ["br0", "vnd9298a10"], "uplinks": ["eth1"]}
+    with pytest.raises(AnsibleFilterError, match="needed_links: .*colour"):
+        filters.needed_links([bridged(colour="red")])
+
+
+def test_they_are_named():
+    assert set(filters.FilterModule().filters()) == {"host_links", "needed_links"}
