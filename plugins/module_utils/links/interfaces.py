@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict, InvalidInput, MissingDependency
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, iproute2, persist, route_sets
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import batch, forms, iproute2, persist, route_sets
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.room import LinkRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Plan
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
@@ -64,7 +64,7 @@ class InterfaceRoom(LinkRoom):
                 always=restored or sets != self._sets[item.name],
             )
             if op is not None:
-                op.args["sets"] = (self._sets[item.name], sets)
+                op.args.update(sets=(self._sets[item.name], sets), after=after)
             ops.append(op)
             owned = target["owned"] and (op is not None or current["owned"])
             plan.after[item.name] = self.normal({**after, "owned": owned}, texts)
@@ -136,9 +136,22 @@ class InterfaceRoom(LinkRoom):
         super().apply(op)
         if op.kind == self.kind:
             route_sets.save(op.name, op.args["sets"][1])
+        else:
+            self._routes_again()
         if op.op == "restore":
             # What is remembered is what makes it ours.
             journal.forget([self.journal_key(op.name)])
+
+    def _routes_again(self):
+        """Give links back what networkd took when it read its files: it removes routes that none of them names."""
+        links, lines = iproute2.read(self.host), []
+        for op in self._queue:
+            after = op.args["after"]
+            if op.name in links and op.name not in self._failed and after["state"] == "up":
+                there = forms.all_routes(links[op.name].form)
+                lines += [batch.route_line("replace", op.name, one) for one in forms.all_routes(after) if one not in there]
+        if lines:
+            iproute2.batch(self.host, lines, "giving the link its routes back")
 
     def revert(self, op):
         super().revert(op)

@@ -42,7 +42,7 @@ def offer(items, host, default_peers, groups, option="route_exchange_networks"):
         peers = named or everybody
         if mode == "static" and not [one for one in peers if one != host]:
             raise InvalidInput(
-                "nobody is named to get the return routes", network.name, f"{path}.peers", "Name hosts or groups of the inventory."
+                "nobody is named to get the return routes", network.name, f"{path}.peers", "Name hosts or groups."
             )
         # A peer that is named no more gives back what it got, as long as the role still hears of it.
         for peer in {*named, *everybody} - {host}:
