@@ -144,7 +144,7 @@ class Builder:
         return True
 
     def _told(self, network, host, on_lan=False):
-        """Return whether a machine was told the way to a routed network; guests that are on the LAN themselves ask its gateway."""
+        """Return whether a machine was told the way to a routed network; guests on the LAN ask its gateway."""
         wish = network.declared.get("return_routes") or {}
         if (wish.get("mode") or "none") == "none":
             return False
