@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import subprocess
 import time
 
 import pytest
@@ -118,6 +119,35 @@ def test_a_wrong_gateway_puts_all_back(host, modules, manager):
     result = modules("host_bridge", bridges=[{**IN[0], "gateway": ["10.77.0.253"]}], manager=manager)
     try:
         assert result["failed"] and "did not answer" in result["msg"], result
+    finally:
+        modules.run("host_bridge", bridges=OUT, manager=manager)
+    if manager == "none":
+        host.run_test("networkctl reconfigure eth0")
+    assert look(host) == before
+
+
+@contextlib.contextmanager
+def unplugged(host, name):
+    """Another machine's cable is out of the LAN's switch."""
+    lab = host.backend.ansible_runner.get_variables(host.backend.host)["lab_hosts_lab"]
+    port = ["ip", "-n", f"{lab}-lan", "link", "set", name]
+    subprocess.run([*port, "down"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*port, "up"], check=True)
+
+
+@pytest.mark.parametrize("manager", ["networkd", "none"])
+def test_a_silent_gateway_puts_all_back(host, modules, manager):
+    """The task comes back over the same connection, and says so."""
+    before = look(host)
+    try:
+        with unplugged(host, "gateway1"):
+            result = modules("host_bridge", bridges=IN, manager=manager)
+            assert result["failed"] and "gateway 10.77.0.1 did not answer on lnkbr0" in result["msg"], result
+            assert not host.interface("lnkbr0").exists and not host.file("/etc/systemd/network/00-virtnet-eth0.network").exists
+            assert modules.static("eth0")
     finally:
         modules.run("host_bridge", bridges=OUT, manager=manager)
     if manager == "none":
