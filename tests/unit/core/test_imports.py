@@ -91,7 +91,7 @@ KIND = {
     "links/return_routes": "pure",
     # Its function run() is the main() of three modules.
     "links/room": "ansible",
-    "links/route_sets": "pure",
+    "links/route_sets": "effects",
     "links/spec": "pure",
     "links/sysctl": "pure",
     "links/taps": "effects",
