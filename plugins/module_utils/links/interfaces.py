@@ -75,6 +75,7 @@ class InterfaceRoom(LinkRoom):
         target = {**self.full(link), **item.values, "owned": True}
         if item.state in ("up", "down"):
             target["state"] = item.state
+        self.check_ways(item, link, target)
         return target
 
     def apply(self, op):
