@@ -46,6 +46,9 @@ COLLECTION = Path("ansible_collections") / "virtnet" / "kvm"
 # Scenarios that only `--full` runs; all others are the covering set.
 LONG_SCENARIOS: frozenset[str] = frozenset({"template", "links"})
 
+# How much of a host's state after a failure is printed; all of it is in a file, which a CI machine may not keep.
+EVIDENCE_LINES = 600
+
 HEADER = (
     "Copyright (c) ",
     "GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)",
@@ -563,7 +566,26 @@ def molecule(log: Log, scenario: str) -> Counts:
         counts.failed += 1
     if counts.failed:
         spoilt.set()
+        evidence(scenario)
     return counts
+
+
+def evidence(scenario: str) -> None:
+    """Keep, and print, what the hosts are like now that a scenario has failed on them; SSH may be what failed."""
+    listing = subprocess.run(lab_program("status"), check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    script = (ROOT / "tests/evidence.sh").read_text()
+    for line in listing.stdout.splitlines():
+        name, kind = line.split()[:2]
+        if kind != "kvm":
+            continue
+        path = LOGS / f"evidence-{scenario}-{name}.log"
+        with path.open("wb") as handle, contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(
+                lab_program("exec", name, "--", "bash", "-c", script), check=False, stdin=subprocess.DEVNULL, stdout=handle,
+                stderr=subprocess.STDOUT, timeout=120,
+            )
+        print(f"--- {name} after molecule-{scenario} failed (also in {path})")
+        print("\n".join(f"    | {one}" for one in path.read_text(errors="replace").splitlines()[:EVIDENCE_LINES]), flush=True)
 
 
 def lab_tests(log: Log) -> Counts:

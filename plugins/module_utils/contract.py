@@ -90,6 +90,43 @@ def verdict(src, dst, protocol="any", port=None):
     return _yes("neither is a guest")
 
 
+def forward(src, dst, rule, address=None, link=None, protocol="any", port=None):
+    """Return the Verdict on a conversation with the guest C(dst) through a port forward of its host, asked there.
+
+    :param rule: the models.PortForward.
+    :param address: the asker's, as that host sees it.
+    :param link: by which that host hears the asker; None if the asker is the host itself.
+    :param protocol: tcp or udp, and C(port) the guest's; allow_to looks at them.
+    """
+    near = src.kind != "outside" and src.host == dst.host
+    source = "own"
+    if src.kind == "guest":
+        out = _guest_to_outside(src.network)
+        if not out.allowed:
+            return out
+        if near and src.network.model == "bridged" and src.network.attach == "macvtap":
+            return _no("macvtap: guest and its host cannot talk")
+        if near and src.network.model != "bridged" and same_network(src, dst):
+            source = "host"  # else the answer would go straight to the asker, who asked somebody else
+        elif not (near and _allowed_to(src, dst, protocol, port)):
+            source = out.source
+    if near and not rule.hairpin and (src.kind == "host" or src.network.model != "bridged"):
+        return _no("hairpin: false")
+    if rule.listen_interface not in (None, link):
+        return _no(f"it listens on {rule.listen_interface} only")
+    if rule.sources and (address is None or not any(address in subnet for subnet in rule.sources)):
+        return _no("not one of its sources")
+    return _yes("port forward", source)
+
+
+def forward_targets(network, rule):
+    """Return the addresses that a port forward leads to: the given one, or those reserved for a guest of that name."""
+    if rule.to_address is not None:
+        return (rule.to_address,)
+    reservations = (network.dhcp.reservations if network.dhcp else None) or ()
+    return tuple(one.address for one in reservations if one.name == rule.to_guest)
+
+
 def _guest_to_host(network, protocol, port):
     if network.attach == "macvtap" and network.model == "bridged":
         return _no("macvtap: guest and its host cannot talk")
@@ -129,9 +166,7 @@ def _guest_to_guest(src, dst, protocol, port):
         # It is the bridge that isolates: on a LAN, guests of two hosts are on two bridges.
         apart = src.network.policy.port_isolation and src.host == dst.host
         return _no("port_isolation") if apart else _yes("same network")
-    if src.host == dst.host and any(
-        one.network == dst.network.name and _matches(one, protocol, port) for one in src.network.policy.allow_to
-    ):
+    if src.host == dst.host and _allowed_to(src, dst, protocol, port):
         return _yes("allow_to")
     out = _guest_to_outside(src.network)
     if not out.allowed:
@@ -140,3 +175,7 @@ def _guest_to_guest(src, dst, protocol, port):
         return _no("macvtap: guest and its host cannot talk")
     into = _outside_to_guest(dst.network)
     return _yes(f"{src.network.model} to {dst.network.model}", out.source) if into.allowed else into
+
+
+def _allowed_to(src, dst, protocol, port):
+    return any(one.network == dst.network.name and _matches(one, protocol, port) for one in src.network.policy.allow_to)

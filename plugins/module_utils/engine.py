@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import contextlib
 
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import VerificationFailed, VirtnetError
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import MissingDependency, VerificationFailed, VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import Host
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
 
@@ -148,6 +148,9 @@ def run_module(module, build):
         result, warnings = converge(build(host), host, module.check_mode)
     except VirtnetError as error:
         module.fail_json(**error.as_result())
+    except PermissionError as error:
+        lacking = MissingDependency(f"no permission for {error.filename}: this needs root", cure="Set become: true.")
+        module.fail_json(**lacking.as_result())
     for warning in warnings:
         module.warn(warning)
     if not module._diff:

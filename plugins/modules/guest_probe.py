@@ -225,6 +225,9 @@ probes:
     why:
       description: How that was judged.
       type: str
+    forward:
+      description: The port forward by which it goes, as C(HOST:PORT); nothing if it goes straight.
+      type: str
     path:
       description: How the packet went, by the sender's routes, by a next hop, or not at all.
       type: str

@@ -14,8 +14,11 @@ description:
     rules in one transaction.
   - Rules come from I(rules), which belong to the set I(set), and from I(networks), whose C(masquerade) and C(port_forwards)
     become rules of a set of their own for each network. A run changes only the sets it is given.
-  - What stays in its subnet, multicast, broadcast, and what does not leave its bridge is never translated.
-  - The rules are maps and sets, so ten thousand port forwards cost a packet no more than one.
+  - What stays in its subnet, multicast, broadcast, and what does not leave its bridge is never translated, but for rules with
+    I(literal).
+  - With nftables the rules are maps and sets, so ten thousand port forwards cost a packet no more than one. With iptables they
+    are lines in chains of their own (C(VIRTNET_PRE), C(VIRTNET_OUT), C(VIRTNET_POST), C(VIRTNET_SHUT) of the table C(nat)),
+    to which three jumps lead; nobody else's rules are touched.
   - The host keeps what it was told in C(/etc/virtnet/rules.d); rules are loaded at boot before libvirtd. Rules that were
     changed by hand are seen, in check mode too, and mended.
 options:
@@ -56,6 +59,13 @@ options:
       interface:
         description: With I(type=masquerade) and I(type=snat), only what leaves by this link.
         type: str
+      literal:
+        description:
+          - With I(type=masquerade), translate whatever comes from the source, as the bare C(iptables -t nat -A POSTROUTING
+            -s 10.10.101.0/24 -j MASQUERADE) does. Multicast and broadcast are translated too, and where C(br_netfilter) is
+            loaded also what guests of one bridge say to each other, who then see their gateway's address. The run warns.
+        type: bool
+        default: false
       protocol:
         description: With I(type=dnat), the protocol.
         type: str
@@ -108,9 +118,12 @@ options:
         rules of the network go. Those with C(firewall=libvirt) get none.
     required: false
   backend:
-    description: What the rules are made for.
+    description:
+      - What the rules of the declared sets are made for. Each set keeps its own; a run with another moves the whole set, never
+        without translation in between.
+      - The filter of M(virtnet.kvm.net_policy) is nftables' in any case, and lets the forwards of both through.
     type: str
-    choices: [nftables]
+    choices: [nftables, iptables]
     default: nftables
 extends_documentation_fragment:
   - virtnet.kvm.network
@@ -126,8 +139,12 @@ notes:
   - A link or guest need not exist when its rule is made.
   - A forward on no address in particular leaves out those that the host has inside its virtual networks; guests ask for DNS
     there.
+  - A guest that asks for a port forward which leads to itself gets no answer where C(br_netfilter) is on, as it is beside Docker.
+    The bridge would have to send the frame back through the port it came from, and does not.
+  - With I(backend=iptables), what one set exempts from translation is exempt in all sets, as with nftables.
 requirements:
   - nft (nftables 1.0 or newer), unshare (util-linux)
+  - iptables and ip6tables with I(backend=iptables), those of nftables or the legacy ones
   - conntrack, to cut conversations
 seealso:
   - module: virtnet.kvm.net_policy
@@ -165,6 +182,16 @@ EXAMPLES = r"""
         source: 10.80.0.0/24
         destination: 10.1.0.0/16
 
+- name: The article's rule for a routed network, to the letter, by iptables
+  virtnet.kvm.nat_rule:
+    set: article
+    backend: iptables
+    rules:
+      - name: vms
+        type: masquerade
+        source: 10.10.101.0/24
+        literal: true
+
 - name: No translation for a network any longer
   virtnet.kvm.nat_rule:
     networks:
@@ -180,6 +207,7 @@ rules:
   elements: dict
   sample:
     - set: "@natnet"
+      backend: nftables
       name: masquerade
       type: masquerade
       network: natnet
@@ -217,7 +245,7 @@ actions:
   sample:
     - {kind: rule, name: "@natnet/masquerade", op: add, effect: none, guests: [], outage_s: 0}
 backend:
-  description: What the rules are made for.
+  description: What the rules of the declared sets are made for.
   returned: success
   type: str
   sample: nftables
@@ -225,6 +253,17 @@ rendered:
   description: The whole ruleset of the collection on this host, as nft reads it.
   returned: success
   type: str
+rendered_iptables:
+  description: All rules of translation of the collection that iptables has on this host, as iptables-restore reads them.
+  returned: when any set has the backend iptables
+  type: dict
+  contains:
+    ipv4:
+      description: The rules of iptables.
+      type: str
+    ipv6:
+      description: The rules of ip6tables.
+      type: str
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -253,6 +292,7 @@ def rule_options():
         },
         "sources": {"type": "list", "elements": "str"},
         "hairpin": {"type": "bool", "default": True},
+        "literal": {"type": "bool", "default": False},
     }
 
 
@@ -263,7 +303,7 @@ def main():
             "set": {"type": "str", "default": "default"},
             "purge": {"type": "bool", "default": False},
             "networks": {"type": "list", "elements": "dict", "options": network_options()},
-            "backend": {"type": "str", "choices": ["nftables"], "default": "nftables"},
+            "backend": {"type": "str", "choices": ["nftables", "iptables"], "default": "nftables"},
         },
         required_one_of=[("rules", "networks")],
         required_if=[("purge", True, ("rules",))],
@@ -271,7 +311,10 @@ def main():
     )
     given = module.params
     run_module(
-        module, lambda host: TranslationRoom(host, given["set"], given["rules"], given["networks"], given["purge"])
+        module,
+        lambda host: TranslationRoom(
+            host, given["set"], given["rules"], given["networks"], given["purge"], given["backend"]
+        ),
     )
 
 

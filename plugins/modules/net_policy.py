@@ -127,6 +127,17 @@ rendered:
   description: The whole ruleset of the collection on this host, as nft reads it.
   returned: success
   type: str
+rendered_iptables:
+  description: Rules of translation that M(virtnet.kvm.nat_rule) gave iptables on this host, which follow the networks too.
+  returned: when any set of rules has the backend iptables
+  type: dict
+  contains:
+    ipv4:
+      description: The rules of iptables.
+      type: str
+    ipv6:
+      description: The rules of ip6tables.
+      type: str
 """
 
 from ansible.module_utils.basic import AnsibleModule

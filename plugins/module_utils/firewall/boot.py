@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The ruleset over a reboot: a readable file, and a unit that loads it before libvirtd and before the network."""
+"""The rules over a reboot: readable files, and a unit that loads them before libvirtd and before the network."""
 
 from __future__ import annotations
 
@@ -11,36 +11,38 @@ import shutil
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import iptables, iptables_text, nft
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import ETC
 
 HEADER = "# Made by virtnet.kvm; changes are lost. See /etc/virtnet/README."
 RULES = os.path.join(ETC, "virtnet.nft")
+IPTABLES = {version: os.path.join(ETC, f"virtnet.{program}") for version, program in iptables.PROGRAMS.items()}
 UNIT_NAME = "virtnet-firewall.service"
 UNIT = os.path.join("/etc/systemd/system", UNIT_NAME)
 LINK = os.path.join("/etc/systemd/system/sysinit.target.wants", UNIT_NAME)
 _SYSTEMD = "/run/systemd/system"
 
 # nftables.service flushes everything when it starts, stops or reloads: we start after it, and again whenever it does.
+# netfilter-persistent.service replaces all rules of iptables once, at boot.
 _UNIT_TEXT = """\
 {header}
 [Unit]
 Description=Packet filter and address translation of virtnet.kvm
 Documentation=file:/etc/virtnet/README
 DefaultDependencies=no
-After=local-fs.target nftables.service
+After=local-fs.target nftables.service netfilter-persistent.service
 Before=network-pre.target libvirtd.service virtnetworkd.service virtqemud.service libvirt-guests.service shutdown.target
 Wants=network-pre.target
 Conflicts=shutdown.target
 PartOf=nftables.service
 ReloadPropagatedFrom=nftables.service
-ConditionPathExists={rules}
-
+ConditionPathExists=|{rules}
+{conditions}
 [Service]
 Type=oneshot
 RemainAfterExit=yes
 StandardInput=null
-ExecStart={nft} -f {rules}
-ExecReload={nft} -f {rules}
+{commands}
 
 [Install]
 WantedBy=sysinit.target
@@ -57,30 +59,62 @@ def rules_text(transaction):
     return f"#!/usr/sbin/nft -f\n{HEADER}\n\n{transaction}"
 
 
-def unit_text(nft):
-    """Return the unit's text. Pure."""
-    return _UNIT_TEXT.format(header=HEADER, nft=nft, rules=RULES)
+def iptables_file(text):
+    """Return the file's text for rules of iptables, without the jumps: iptables-restore cannot add what is missing. Pure."""
+    return f"{HEADER}\n{text}"
+
+
+def _commands(version):
+    """Return the command lines that load the file of an IP version, any number of times. Pure."""
+    table = " ".join([iptables.command(version), *iptables.WAIT, "-t nat"])
+    yield " ".join([iptables.command(version, "-restore"), *iptables.WAIT, "--noflush", IPTABLES[version]])
+    jumps = " ".join(f'"{hook} -j {chain}"' for hook, chain in iptables_text.JUMPS)
+    # $$ is systemd's for $.
+    yield f"/bin/sh -c 'for jump in {jumps}; do {table} -C $$jump 2>/dev/null || {table} -I $$jump || exit; done'"
+
+
+def unit_text(rendered):
+    """Return the unit's text for what is Rendered."""
+    program = shutil.which("nft", path=iptables.PATH) or "/usr/sbin/nft"
+    lines = [f"{program} -f {RULES}"] if nft.text_has_tables(rendered.nft) else []
+    versions = [version for version, text in rendered.iptables.items() if text]
+    for version in versions:
+        lines += _commands(version)
+    return _UNIT_TEXT.format(
+        header=HEADER, rules=RULES,
+        conditions="".join(f"ConditionPathExists=|{IPTABLES[version]}\n" for version in versions),
+        commands="\n".join(f"{word}={line}" for word in ("ExecStart", "ExecReload") for line in lines),
+    )
 
 
 class Boot:
-    """The boot file and its unit on one host."""
+    """The boot files and their unit on one host."""
 
     def __init__(self, host):
         self._host = host
 
-    def state(self, transaction):
-        """Return what is wrong with file and unit for this transaction (None: nothing is to be there), as words."""
-        wanted = None if transaction is None else rules_text(transaction)
-        state = {"file": self._compare(RULES, wanted)}
+    @staticmethod
+    def wanted(rendered):
+        """Return {what: (path, text)} of all files; text None: it is not to be there."""
+        found = {"file": (RULES, rules_text(rendered.nft) if nft.text_has_tables(rendered.nft) else None)}
+        for version, path in IPTABLES.items():
+            text = rendered.iptables[version]
+            found[iptables.PROGRAMS[version]] = (path, iptables_file(text) if text else None)
         if has_systemd():
-            state["unit"] = self._compare(UNIT, None if transaction is None else unit_text(self._nft()))
-            enabled = os.path.islink(LINK)
-            if transaction is not None and not enabled and state["unit"] == "as declared":
-                state["unit"] = "disabled"
+            found["unit"] = (UNIT, None if rendered.empty else unit_text(rendered))
+        return found
+
+    def state(self, rendered):
+        """Return what is wrong with files and unit for what is Rendered, as words."""
+        state = {what: self._compare(path, text) for what, (path, text) in self.wanted(rendered).items()}
+        if state.get("unit") == "as declared" and not os.path.islink(LINK):
+            state["unit"] = "disabled"
         return state
 
-    def _nft(self):
-        return shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin") or "/usr/sbin/nft"
+    @staticmethod
+    def has_iptables():
+        """Return whether there are files for iptables: it then has rules of ours, whatever the store says."""
+        return any(os.path.exists(path) for path in IPTABLES.values())
 
     def _compare(self, path, wanted):
         text = files.read(path)
@@ -90,24 +124,23 @@ class Boot:
             raise Conflict("the file is not one of virtnet.kvm's", path, cure="Move it away.")
         return "as declared" if text == wanted else "different"
 
-    def install(self, transaction):
-        """Write the file and see to the unit."""
-        files.write(RULES, rules_text(transaction))
-        if not has_systemd():
-            return
-        text = unit_text(self._nft())
-        if files.read(UNIT) != text or not os.path.islink(LINK):
-            files.write(UNIT, text, mode=0o644)
+    def install(self, rendered):
+        """Write the files and see to the unit; take away what is not wanted. The kernel's rules are not touched by that."""
+        wanted = self.wanted(rendered)
+        unit, text = wanted.pop("unit", (None, None))
+        if unit is not None and text is None and files.read(unit) is not None:
+            self._systemctl("disable", "--now", UNIT_NAME)
+            files.remove(unit)
+            self._systemctl("daemon-reload")
+        for path, content in wanted.values():
+            if content is None:
+                files.remove(path)
+            elif files.read(path) != content:
+                files.write(path, content)
+        if text is not None and (files.read(unit) != text or not os.path.islink(LINK)):
+            files.write(unit, text, mode=0o644)
             self._systemctl("daemon-reload")
             self._systemctl("enable", "--now", UNIT_NAME)
-
-    def remove(self):
-        """Take file and unit away; the kernel's rules are not touched by that."""
-        if has_systemd() and files.read(UNIT) is not None:
-            self._systemctl("disable", "--now", UNIT_NAME)
-            files.remove(UNIT)
-            self._systemctl("daemon-reload")
-        files.remove(RULES)
 
     def _systemctl(self, *arguments):
         self._host.run(["systemctl", "--quiet", *arguments], what=f"systemctl {arguments[0]}", subject=UNIT_NAME)

@@ -199,7 +199,7 @@ def parse_rule(item, path, networks):
 
 
 def _refuse_others(item, path, allowed):
-    for key in ("network", "source", "destination", "interface", "to", "listen", "sources", "protocol"):
+    for key in ("network", "source", "destination", "interface", "to", "listen", "sources", "protocol", "literal"):
         if item.get(key) and key not in allowed:
             raise InvalidInput(
                 f"a rule of type {item['type']} has no {key}", item["name"], f"{path}.{key}", "Leave it out.",
@@ -221,11 +221,13 @@ def _sources(item, path, network):
 
 
 def _parse_source(item, path, network, kind):
-    _refuse_others(item, path, ("network", "source", "interface") + (("to",) if kind == "snat" else ()))
+    _refuse_others(item, path, ("network", "source", "interface", "to" if kind == "snat" else "literal"))
     rule = {
         "name": item["name"], "type": kind, "network": network.name if network else None,
         "bridge": network.bridge if network else None, "sources": _sources(item, path, network), "interface": None,
     }
+    if item.get("literal"):
+        rule["literal"] = True
     if item.get("interface") is not None:
         rule["interface"] = values.link_name(item["interface"], f"{path}.interface", item["name"])
     if kind == "masquerade":
@@ -272,6 +274,11 @@ def _parse_dnat(item, path, network):
     if item["listen"].get("ports") is None:
         raise InvalidInput("no port to listen on", item["name"], f"{path}.listen.ports", "Write 8080 or 8000-8099.")
     forward = models.parse_port_forward(item, path, item["name"])
+    if network is not None and network.firewall == "libvirt":
+        raise InvalidInput(
+            f"a port forward into {network.name}, which has firewall: libvirt", item["name"], f"{path}.network",
+            "libvirt's rules refuse them; use firewall: nftables.",
+        )
     if network is not None:
         targets = _targets(network, forward.to_guest, forward.to_address, path)
     elif forward.to_guest is not None:

@@ -7,17 +7,37 @@
 from __future__ import annotations
 
 import abc
+from dataclasses import dataclass
 from typing import Optional
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import model_checks, models, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import Room
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, InvalidInput, VirtnetError
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import boot, conversations, entries, nft, store, translation
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import (
+    boot,
+    conversations,
+    entries,
+    iptables,
+    nft,
+    store,
+    translation,
+)
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 
-BACKEND = "nftables"
 #: Key of the normal form for what all entries share; no network and no rule is called so.
 SHARED = "@firewall"
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The whole of what a State means to the kernel: a transaction of C(nft), and C(iptables), {4: text, 6: text}."""
+
+    nft: str
+    iptables: dict
+
+    @property
+    def empty(self):
+        return not nft.text_has_tables(self.nft) and not any(self.iptables.values())
 
 
 class FirewallRoom(Room):
@@ -25,8 +45,11 @@ class FirewallRoom(Room):
 
     kind = ""
 
-    def __init__(self, host):
+    def __init__(self, host, backend=store.BACKENDS[0]):
+        """:param backend: that of the sets that the call declares; the filter is nft's in any case."""
+        self._backend = backend
         self._nft = nft.Nft(host)
+        self._iptables = iptables.Iptables(host)
         self._boot = boot.Boot(host)
         self._conversations = conversations.Conversations(host)
         self._before = self._after = None
@@ -47,21 +70,27 @@ class FirewallRoom(Room):
         state = store.load()
         if self._before is None:
             self._before = state
-        text = self._text(state)
+        rendered = self._rendered(state)
         found = self._nft.found()
-        lines = self._nft.drift(text, found)
-        if not lines:
-            kernel = "in force" if found else "absent"
-        else:
-            kernel = "; ".join(lines) if found else "not loaded"
-        wanted = text if nft.text_has_tables(text) else None
-        return _sorted({**self.objects(state), SHARED: {"kernel": kernel, "boot": self._boot.state(wanted)}})
+        shared = {
+            "kernel": _in_words(found, self._nft.drift(rendered.nft, found)),
+            "iptables": "absent",
+            "boot": self._boot.state(rendered),
+        }
+        if self._with_iptables(rendered):
+            found = self._iptables.found()
+            shared["iptables"] = _in_words(any(found.values()), self._iptables.drift(rendered.iptables, found))
+        return _sorted({**self.objects(state), SHARED: shared})
 
-    def _text(self, state):
-        """Return the transaction for a State; rendered once, gather asks again after an apply."""
+    def _with_iptables(self, *rendered):
+        """Return whether iptables has to do with it: a host may do without that command."""
+        return self._backend == "iptables" or self._boot.has_iptables() or any(any(one.iptables.values()) for one in rendered)
+
+    def _rendered(self, state):
+        """Return what is Rendered of a State; once, gather asks again after an apply."""
         key = id(state)
         if key not in self._texts:
-            self._texts[key] = (state, state.transaction())
+            self._texts[key] = (state, Rendered(state.transaction(), state.iptables()))
         return self._texts[key][1]
 
     def plan(self, before):
@@ -71,20 +100,25 @@ class FirewallRoom(Room):
         else:
             translation.check(after_state.flat_rules())
         self._after = after_state
-        text = self._text(after_state)
-        self._nft.expected_digest(text)  # raises if nft or the kernel refuses it, in check mode too
-        there = nft.text_has_tables(text)
+        rendered = self._rendered(after_state)
+        # Raises if the program or the kernel refuses it, in check mode too.
+        self._nft.expected_digest(rendered.nft)
+        for version, text in rendered.iptables.items():
+            self._iptables.expected_digest(text, version)
         shared = {
-            "kernel": "in force" if there else "absent",
-            "boot": dict.fromkeys(before[SHARED]["boot"], "as declared" if there else "absent"),
+            "kernel": "in force" if nft.text_has_tables(rendered.nft) else "absent",
+            "iptables": "in force" if any(rendered.iptables.values()) else "absent",
+            "boot": {
+                what: "absent" if text is None else "as declared" for what, (_path, text) in self._boot.wanted(rendered).items()
+            },
         }
         after = {**self.objects(after_state), SHARED: shared}
         ops = [
             Op(self.kind, name, "remove" if name not in after else "add" if name not in before else "update")
             for name in sorted(set(before) | set(after)) if name != SHARED and before.get(name) != after.get(name)
         ]
-        if ops or before[SHARED] != shared or text != self._text(self._before):
-            ops.append(Op("ruleset", "virtnet", "load" if there else "remove", note=_why(before[SHARED])))
+        if ops or before[SHARED] != shared or rendered != self._rendered(self._before):
+            ops.append(Op("ruleset", "virtnet", "remove" if rendered.empty else "load", note=_why(before[SHARED])))
         return Plan(_sorted(after), ops, self._warnings)
 
     def apply(self, op):
@@ -99,42 +133,60 @@ class FirewallRoom(Room):
             raise self._failure
 
     def _commit(self):
-        """Kernel first, in one transaction; then the files, so that a reboot in between finds what was."""
-        before, after = self._text(self._before), self._text(self._after)
-        self._nft.load(after)
+        """Kernel first, in one transaction each; then the files, so that a reboot in between finds what was."""
+        undo = []
         try:
+            for load, before, after in self._loads():
+                undo.append((load, before))
+                load(after)
+            undo.append((lambda _before: self._persist(self._after, self._before), None))
             self._persist(self._before, self._after)
         except (OSError, VirtnetError) as error:
             told = error if isinstance(error, VirtnetError) else CommandFailed(f"a file could not be written: {error}")
-            try:
-                self._nft.load(before)
-                self._persist(self._after, self._before)
-            except (OSError, VirtnetError) as second:
-                told.details["not_reverted"] = str(second)
+            for back, what in reversed(undo):
+                try:
+                    back(what)
+                except (OSError, VirtnetError) as second:
+                    told.details["not_reverted"] = str(second)
             raise told from error
         self._warnings += self._conversations.cut(self._before, self._after)
 
+    def _loads(self):
+        """Return (how, before, after) of each program.
+
+        First the one that a set moves to: for an instant both have its rules, and a conversation is translated by the
+        first that meets it, which is nft. The other way round it would leave untranslated, for as long as it lasts.
+        """
+        before, after = self._rendered(self._before), self._rendered(self._after)
+        loads = [(self._nft.load, before.nft, after.nft)]
+        if self._with_iptables(before, after):
+            other = (self._iptables.load, before.iptables, after.iptables)
+            loads.insert(0 if self._backend == "iptables" else 1, other)
+        return loads
+
     def _persist(self, before, after):
-        text = self._text(after)
-        if nft.text_has_tables(text):
-            self._boot.install(text)
-        else:
-            self._boot.remove()
+        self._boot.install(self._rendered(after))
         store.save(before, after)
 
     def finish(self, plan):
-        self._nft.remember(self._text(self._after))
+        rendered = self._rendered(self._after)
+        self._nft.remember(rendered.nft)
+        self._iptables.remember(rendered.iptables)
 
     def extra(self, after):
-        if not boot.has_systemd() and nft.text_has_tables(self._text(self._after)):
+        rendered = self._rendered(self._after)
+        if not boot.has_systemd() and not rendered.empty:
             self._warnings.append(
                 f"This host does not run systemd: nothing loads {boot.RULES} at boot. Let its init run: nft -f {boot.RULES}"
             )
-        return {
+        result = {
             self.key: [value for key, value in after.items() if key != SHARED],
-            "backend": BACKEND,
-            "rendered": self._text(self._after),
+            "backend": self._backend,
+            "rendered": rendered.nft,
         }
+        if any(rendered.iptables.values()):
+            result["rendered_iptables"] = {f"ipv{version}": text for version, text in rendered.iptables.items()}
+        return result
 
 
 def _sorted(form):
@@ -142,9 +194,16 @@ def _sorted(form):
     return {key: form[key] for key in sorted(form)}
 
 
+def _in_words(there, lines):
+    """Return the state of the kernel's rules for the normal form."""
+    if not lines:
+        return "in force" if there else "absent"
+    return "; ".join(lines) if there else "not loaded"
+
+
 def _why(shared):
     """Return what was found changed by hand, for the note of the action."""
-    notes = [] if shared["kernel"] in ("in force", "absent") else [f"kernel: {shared['kernel']}"]
+    notes = [f"{key}: {shared[key]}" for key in ("kernel", "iptables") if shared[key] not in ("in force", "absent")]
     notes += [f"{key} at boot: {text}" for key, text in shared["boot"].items() if text not in ("as declared", "absent")]
     return "; ".join(notes)
 
@@ -223,8 +282,8 @@ class TranslationRoom(FirewallRoom):
     key = "rules"
     kind = "rule"
 
-    def __init__(self, host, owner, rules, networks, purge):
-        super().__init__(host)
+    def __init__(self, host, owner, rules, networks, purge, backend=store.BACKENDS[0]):
+        super().__init__(host, backend)
         self._owner = values.name(owner, "set", owner)
         self._rules = rules
         self._networks = networks or []
@@ -236,11 +295,11 @@ class TranslationRoom(FirewallRoom):
         declared = {item["name"] for item in self._rules or ()}
         for name, rule in own.items():
             if self._purge or name in declared:
-                found[f"{self._owner}/{name}"] = {"set": self._owner, **rule}
+                found[f"{self._owner}/{name}"] = {"set": self._owner, "backend": state.backends[self._owner], **rule}
         for item in self._networks:
             owner = entries.OF_NETWORK + item["name"]
             for name, rule in state.rules.get(owner, {}).items():
-                found[f"{owner}/{name}"] = {"set": owner, **rule}
+                found[f"{owner}/{name}"] = {"set": owner, "backend": state.backends[owner], **rule}
         return found
 
     def desired(self, state):
@@ -249,7 +308,7 @@ class TranslationRoom(FirewallRoom):
             [entries.with_kept(item, state.networks.get(item["name"])) for item in self._networks]
         )
         for network in declared:
-            _put(after.rules, entries.OF_NETWORK + network.name, entries.rules_of_network(network))
+            after.put_rules(entries.OF_NETWORK + network.name, entries.rules_of_network(network), self._backend)
         known = {one.name: one for one in state.parsed()}
         known.update({one.name: one for one in declared if one.wanted})
         own = {} if self._purge else dict(state.rules.get(self._owner, {}))
@@ -265,12 +324,15 @@ class TranslationRoom(FirewallRoom):
                 own.pop(item["name"], None)
             else:
                 own[item["name"]] = entries.parse_rule(item, path, known)
-        _put(after.rules, self._owner, own)
+                self._warn_of_literal(own[item["name"]])
+        if self._rules is not None:
+            after.put_rules(self._owner, own, self._backend)
         return after
 
-
-def _put(rules, owner, content):
-    if content:
-        rules[owner] = content
-    else:
-        rules.pop(owner, None)
+    def _warn_of_literal(self, rule):
+        if rule.get("literal"):
+            sources = ", ".join(rule["sources"])
+            self._warnings.append(
+                f"The rule {self._owner}/{rule['name']} is literal: multicast and broadcast from {sources} are translated too, "
+                "and with br_netfilter also what guests of one bridge say to each other: they see their gateway's address."
+            )

@@ -40,27 +40,29 @@ _ND_TO_GUEST = (
 _SERVICE_ANSWERS = "udp . 67 . 68, udp . 547 . 546"  # a DHCP answer is no reply to conntrack: the query was a broadcast
 
 
-def transaction(networks, rules):
+def transaction(networks, rules, elsewhere=()):
     """Return the text that replaces both tables in one step; they end absent if nothing needs them.
 
     :param networks: Networks of the store, sorted by name.
     :param rules: {(set, name): rule} of the store, sorted.
+    :param elsewhere: names of the sets that iptables translates; the filter lets their forwards through all the same.
     """
     lines = []
     for family in FAMILIES:
         # Adding first makes deleting safe; nft before 1.0.7 has no 'destroy'.
         lines += [f"add table {family} {NAME}", f"delete table {family} {NAME}"]
-    return "\n".join(lines) + "\n\n" + "\n".join(text for text in tables(networks, rules) if text)
+    return "\n".join(lines) + "\n\n" + "\n".join(text for text in tables(networks, rules, elsewhere) if text)
 
 
-def tables(networks, rules):
+def tables(networks, rules, elsewhere=()):
     """Return the texts of the two tables, each empty if it would hold nothing."""
     inet = Table("inet", NAME)
     inner = [one for one in networks if one.model in INNER]
-    if inner or rules:
+    mine = {key: rule for key, rule in rules.items() if key[0] not in elsewhere}
+    if inner or mine:
         _contract(inet, inner, networks, translation.targets(rules))
-        translation.add_own(inet, inner if translation.has_forwards(rules) else [])
-        translation.add(inet, networks, rules)
+        translation.add_own(inet, inner if translation.has_forwards(mine) else [])
+        translation.add(inet, networks, rules, mine)
     bridge = Table("bridge", NAME)
     spoofing.add_segment_guard(bridge, inner)
     return inet.text(), bridge.text()

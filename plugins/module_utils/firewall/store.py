@@ -14,13 +14,14 @@ import os
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import entries, ruleset
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import entries, iptables_text, ruleset
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import ETC
 
 NETWORKS = os.path.join(ETC, "networks.d")
 RULES = os.path.join(ETC, "rules.d")
 README = os.path.join(ETC, "README")
 MARK = "virtnet.kvm"
+BACKENDS = ("nftables", "iptables")
 
 README_TEXT = """\
 This folder is written by the Ansible collection virtnet.kvm. It holds what this host was told about its virtual networks.
@@ -29,10 +30,13 @@ networks.d/NAME.json     policy of a network (module net_policy)
 rules.d/SET.json         address translation (module nat_rule); @NAME.json belongs to the network NAME
 routes.d/LINK.json       routes on a link that others asked for (module host_iface)
 virtnet.nft              the packet filter made of both, loaded at boot by virtnet-firewall.service
+virtnet.iptables         translation of the sets that have the backend iptables, if any; virtnet.ip6tables for IPv6
 
 In the kernel it is two tables, and nothing outside of them:
     nft list table inet virtnet
     nft list table bridge virtnet
+With the backend iptables four chains of the table nat too, VIRTNET_*, and a jump to three of them:
+    iptables-save -t nat; ip6tables-save -t nat
 
 Which network, which guest, which rule: the comments in virtnet.nft name them. Dropped packets of networks with log_drops:
     tcpdump -ni nflog:64
@@ -42,10 +46,14 @@ To load it again:
 
 To switch it off until the next boot or run:
     nft delete table inet virtnet; nft delete table bridge virtnet
+and if there are files of iptables, for iptables and ip6tables each:
+    iptables -t nat -D PREROUTING -j VIRTNET_PRE; iptables -t nat -D OUTPUT -j VIRTNET_OUT
+    iptables -t nat -D POSTROUTING -j VIRTNET_POST
+    for chain in PRE OUT POST SHUT; do iptables -t nat -F VIRTNET_$chain; done
+    for chain in PRE OUT POST SHUT; do iptables -t nat -X VIRTNET_$chain; done
 
-To take all of it back by hand:
+To take all of it back by hand: switch it off, and
     systemctl disable --now virtnet-firewall.service
-    nft delete table inet virtnet; nft delete table bridge virtnet
     rm -r /etc/systemd/system/virtnet-firewall.service /etc/virtnet; systemctl daemon-reload
 
 Forwarding is in /etc/sysctl.d/60-virtnet.conf (module ip_forward). What it was before is in /var/lib/virtnet/baseline.json.
@@ -53,20 +61,34 @@ Forwarding is in /etc/sysctl.d/60-virtnet.conf (module ip_forward). What it was 
 
 
 class State:
-    """What the store holds: C(networks) {name: entry}, C(rules) {set: {name: rule}}, plain values."""
+    """What the store holds: C(networks) {name: entry}, C(rules) {set: {name: rule}}, plain values.
 
-    def __init__(self, networks, rules):
+    C(backends) has the backend of each set of rules.
+    """
+
+    def __init__(self, networks, rules, backends=None):
         self.networks = networks
         self.rules = rules
+        self.backends = {owner: (backends or {}).get(owner, BACKENDS[0]) for owner in rules}
         self._parsed = None
 
     def __eq__(self, other):
-        return isinstance(other, State) and (self.networks, self.rules) == (other.networks, other.rules)
+        return isinstance(other, State) and (self.networks, self.rules, self.backends) == (
+            other.networks, other.rules, other.backends
+        )
 
     __hash__ = None  # entries are exchanged while a new state is made
 
     def copy(self):
-        return State(dict(self.networks), {owner: dict(rules) for owner, rules in self.rules.items()})
+        return State(dict(self.networks), {owner: dict(rules) for owner, rules in self.rules.items()}, self.backends)
+
+    def put_rules(self, owner, rules, backend):
+        """Make C(rules) those of a set; none is no set."""
+        if rules:
+            self.rules[owner], self.backends[owner] = rules, backend
+        else:
+            self.rules.pop(owner, None)
+            self.backends.pop(owner, None)
 
     @property
     def empty(self):
@@ -85,9 +107,18 @@ class State:
         """Return {(set, name): rule}, sorted."""
         return {(owner, name): rule for owner in sorted(self.rules) for name, rule in sorted(self.rules[owner].items())}
 
+    def _sets_of_iptables(self):
+        return {owner for owner, backend in self.backends.items() if backend == "iptables"}
+
     def transaction(self):
-        """Return the ruleset as text."""
-        return ruleset.transaction(self.parsed(), self.flat_rules())
+        """Return the ruleset of nft as text."""
+        return ruleset.transaction(self.parsed(), self.flat_rules(), self._sets_of_iptables())
+
+    def iptables(self):
+        """Return {4: text, 6: text} of what iptables translates."""
+        rules, owners = self.flat_rules(), self._sets_of_iptables()
+        mine = {key: rule for key, rule in rules.items() if key[0] in owners}
+        return {version: iptables_text.text(self.parsed(), rules, mine, version) if mine else "" for version in (4, 6)}
 
 
 def _load_folder(folder):
@@ -114,9 +145,11 @@ def _load_folder(folder):
 
 def load():
     """Return the State on this host."""
+    sets = _load_folder(RULES)
     return State(
         {name: content["network"] for name, content in _load_folder(NETWORKS).items()},
-        {owner: {rule["name"]: rule for rule in content["rules"]} for owner, content in _load_folder(RULES).items()},
+        {owner: {rule["name"]: rule for rule in content["rules"]} for owner, content in sets.items()},
+        {owner: content["backend"] for owner, content in sets.items() if content.get("backend") in BACKENDS},
     )
 
 
@@ -127,26 +160,29 @@ def _dump(content):
 def save(before, after):
     """Write the entries that differ, each file whole or not at all."""
     if after.empty:
-        _save_folder(NETWORKS, before.networks, {}, "network")
-        _save_folder(RULES, before.rules, {}, "rules")
+        _save_folder(NETWORKS, before.networks, {})
+        _save_folder(RULES, before.rules, {})
         files.remove(README)
     else:
         if files.read(README) != README_TEXT:
             files.write(README, README_TEXT, mode=0o644)
-        _save_folder(NETWORKS, before.networks, after.networks, "network")
-        _save_folder(RULES, _listed(before.rules), _listed(after.rules), "rules")
+        _save_folder(NETWORKS, *({name: {"network": entry} for name, entry in one.networks.items()} for one in (before, after)))
+        _save_folder(RULES, _sets(before), _sets(after))
     for folder in (NETWORKS, RULES):
         files.remove_empty_folders(folder, ETC)
 
 
-def _listed(rules):
-    return {owner: [named[name] for name in sorted(named)] for owner, named in rules.items() if named}
+def _sets(state):
+    return {
+        owner: {"backend": state.backends[owner], "rules": [named[name] for name in sorted(named)]}
+        for owner, named in state.rules.items()
+    }
 
 
-def _save_folder(folder, before, after, key):
+def _save_folder(folder, before, after):
     for name in before:
         if name not in after:
             files.remove(os.path.join(folder, f"{name}.json"))
     for name, content in after.items():
         if before.get(name) != content:
-            files.write(os.path.join(folder, f"{name}.json"), _dump({key: content}))
+            files.write(os.path.join(folder, f"{name}.json"), _dump(content))

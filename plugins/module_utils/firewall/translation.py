@@ -42,7 +42,7 @@ def _ports(text):
     return values.ports(text, "ports")
 
 
-def _forwards(rules):
+def forwards(rules):
     """Yield (label, rule, protocol, version, listen ports, target, target's ports)."""
     for (owner, name), rule in rules.items():
         if rule["type"] != "dnat":
@@ -65,7 +65,7 @@ def has_forwards(rules):
 def targets(rules):
     """Return {version: {(address, protocol): [label, ranges]}} of all that port forwards lead to."""
     found = {4: {}, 6: {}}
-    for why, _rule, protocol, version, _listen, target, to in _forwards(rules):
+    for why, _rule, protocol, version, _listen, target, to in forwards(rules):
         found[version].setdefault((target, protocol), (why, []))[1].append(to)
     return found
 
@@ -87,33 +87,32 @@ def add_targets(table, found):
 # --- the translation itself ---
 
 
-def add(table, networks, rules):
-    """Add the chains of translation, as far as any rule needs them."""
-    _add_forwards(table, networks, rules)
-    _add_sources(table, networks, rules)
+def add(table, networks, rules, mine):
+    """Add the chains of translation, as far as any rule needs them.
+
+    :param rules: all of the host's: what one exempts stays untranslated, whoever translates.
+    :param mine: those of them that this table translates; the others are iptables'.
+    """
+    _add_forwards(table, mine)
+    _add_sources(table, networks, rules, mine)
 
 
-def _add_forwards(table, networks, rules):
+def _add_forwards(table, rules):
     """Add one map a way to listen, and one rule a map.
 
     The ways: on a link or any, on an address or any, for some sources or all, a range kept as it is or single ports.
     """
     maps = {}
-    for why, rule, protocol, version, listen, target, to in _forwards(rules):
+    for why, rule, protocol, version, listen, target, to in forwards(rules):
         interface, address = rule["listen"]["interface"], rule["listen"]["address"]
-        kept = listen == to and listen[0] != listen[1]
+        kept = is_kept(listen, to)
         way = (version, interface is not None, bool(rule["sources"]), address is not None, kept, rule["hairpin"])
         prefix = [quoted(interface)] if interface else []
-        # With sources of the other version only, the forward is closed in this one.
-        sources = collapsed(rule["sources"], version) if rule["sources"] else [None]
+        sources = callers(rule, version)
         if kept:
             ports = [(listen, target)]
         else:
-            step = 0 if to[0] == to[1] else 1
-            ports = [
-                ((port, port), concat(target, to[0] + step * offset))
-                for offset, port in enumerate(range(listen[0], listen[1] + 1))
-            ]
+            ports = [((port, port), concat(target, into)) for port, into in moved(listen, to)]
         elements = maps.setdefault(way, {}) if sources else {}
         for source in sources:
             for one, into in ports:
@@ -158,20 +157,37 @@ def _not_gateway(table, version, family):
     return f"{family} daddr != @own_gateways{version} " if f"own_gateways{version}" in table else ""
 
 
+def is_kept(listen, to):
+    """Return whether a forward's range of ports stays what it is."""
+    return listen == to and listen[0] != listen[1]
+
+
+def moved(listen, to):
+    """Yield (port, the target's) of a forward."""
+    step = 0 if to[0] == to[1] else 1
+    for offset, port in enumerate(range(listen[0], listen[1] + 1)):
+        yield port, to[0] + step * offset
+
+
+def callers(rule, version):
+    """Return the subnets that may use a forward; [None] is everybody, [] (all are of the other version) nobody."""
+    return collapsed(rule["sources"], version) if rule["sources"] else [None]
+
+
 def collapsed(texts, version):
     """Return the subnets of an IP version as text, without those that lie in others."""
     subnets: Any = [subnet for subnet in map(ipaddress.ip_network, texts) if subnet.version == version]
     return [str(one) for one in ipaddress.collapse_addresses(subnets)]
 
 
-def _subnets(networks, rules):
+def own_subnets(networks, rules):
     """Return {subnet: label} of every subnet that is one segment, as far as the store knows; none inside another."""
     found = {}
     for network in networks:
         for subnet in network.subnets:
             found[subnet] = network.name
     for (owner, name), rule in rules.items():
-        if rule["type"] in ("masquerade", "snat"):
+        if rule["type"] in ("masquerade", "snat") and not rule.get("literal"):
             for text in rule["sources"]:
                 found.setdefault(ipaddress.ip_network(text), label(owner, name))
     kept = {}
@@ -189,8 +205,8 @@ def _above(subnet, kept):
             yield candidate
 
 
-def _add_sources(table, networks, rules):
-    subnets = _subnets(networks, rules)
+def _add_sources(table, networks, rules, mine):
+    subnets = own_subnets(networks, rules)
     bridges = {}
     for network in networks:
         for subnet in network.subnets:
@@ -201,7 +217,8 @@ def _add_sources(table, networks, rules):
     lines = []
     forwarded = "nat_prerouting" in table
     for version, (family, kind) in FAMILY.items():
-        sources = _sources_of(rules, version)
+        sources = _sources_of(mine, version)
+        lines += _translations(table, {kind: sources.pop(kind) for kind in ("literal_link", "literal")}, version)
         if not any(sources.values()) and not forwarded:
             continue
         own = {concat(one, one): why for one, why in subnets.items() if one.version == version}
@@ -223,8 +240,8 @@ def _add_sources(table, networks, rules):
 
 
 def _sources_of(rules, version):
-    """Return the elements of the four collections of source translation."""
-    found = {"snat_link": {}, "snat": {}, "masquerade_link": {}, "masquerade": {}}
+    """Return the elements of the collections of source translation."""
+    found = {key + link: {} for key in ("literal", "snat", "masquerade") for link in ("_link", "")}
     for (owner, name), rule in rules.items():
         if rule["type"] not in ("masquerade", "snat"):
             continue
@@ -234,7 +251,8 @@ def _sources_of(rules, version):
             key = concat(quoted(rule["interface"]), text) if rule["interface"] else text
             if rule["type"] == "snat":
                 key += f" : {rule['to']['address']}"
-            found[rule["type"] + ("_link" if rule["interface"] else "")][key] = label(owner, name)
+            kind = "literal" if rule.get("literal") else rule["type"]
+            found[kind + ("_link" if rule["interface"] else "")][key] = label(owner, name)
     return found
 
 
@@ -243,32 +261,22 @@ def _translations(table, sources, version):
     lines = []
     for link, key, type_of in (("_link", f"oifname . {family} saddr", f"ifname . {kind}"), ("", f"{family} saddr", kind)):
         name = f"snat{version}{link}"
-        if table.add_map(name, f"{type_of} : {kind}", sources[f"snat{link}"], interval=True):
+        if table.add_map(name, f"{type_of} : {kind}", sources.get(f"snat{link}"), interval=True):
             lines.append(f"snat {family} to {key} map @{name}")
-        name = f"masquerade{version}{link}"
-        if table.add_set(name, type_of, sources[f"masquerade{link}"], interval=True):
-            lines.append(f"{key} @{name} masquerade")
+        for word in ("literal", "masquerade"):
+            name = f"{word}{version}{link}"
+            if table.add_set(name, type_of, sources.get(f"{word}{link}"), interval=True):
+                lines.append(f"{key} @{name} masquerade")
     return lines
 
 
 def _untranslated(table, networks, rules, version):
     """Return the rules for exemptions, and for allow_to, whose conversations keep their source (contract.py)."""
     family, kind = FAMILY[version]
-    lines = [
-        f"{family} saddr {source} {family} daddr {rule['destination']} return"
-        for rule in rules.values() if rule["type"] == "exempt"
-        for source in rule["sources"] if (":" in source) == (version == 6)
-    ]
-    by_name = {one.name: one for one in networks}
-    pairs, some = {}, {}
-    for source in networks:
-        for access in source.policy.allow_to if source.masquerade else ():
-            target = by_name.get(access.network)
-            for one in source.subnets:
-                for other in target.subnets if target else ():
-                    if one.version == other.version == version:
-                        _add_access(pairs, some, (one, other), access, f"{source.name} to {target.name}")
-    if table.add_set(f"keep_source{version}", f"{kind} . {kind}", pairs, interval=True, about="allow_to keeps its source"):
+    lines = [f"{family} saddr {source} {family} daddr {target} return" for source, target, _why in exempted(rules, version)]
+    pairs, some = kept_sources(networks, version)
+    elements = {concat(*pair): why for pair, why in pairs.items()}
+    if table.add_set(f"keep_source{version}", f"{kind} . {kind}", elements, interval=True, about="allow_to keeps its source"):
         lines.append(f"{family} saddr . {family} daddr @keep_source{version} return")
     elements = {concat(*key, port_range(ports)): why for key, (why, rows) in some.items() for ports in merged(rows)}
     if table.add_set(
@@ -278,9 +286,31 @@ def _untranslated(table, networks, rules, version):
     return lines
 
 
+def exempted(rules, version):
+    """Yield (source, destination, label) of all exemptions of an IP version."""
+    for (owner, name), rule in rules.items():
+        for source in rule["sources"] if rule["type"] == "exempt" else ():
+            if (":" in source) == (version == 6):
+                yield source, rule["destination"], label(owner, name)
+
+
+def kept_sources(networks, version):
+    """Return ({(source, destination): label}, {(source, destination, protocol): (label, ranges)}) of allow_to."""
+    by_name = {one.name: one for one in networks}
+    pairs, some = {}, {}
+    for source in networks:
+        for access in source.policy.allow_to if source.masquerade else ():
+            target = by_name.get(access.network)
+            for one in source.subnets:
+                for other in target.subnets if target else ():
+                    if one.version == other.version == version:
+                        _add_access(pairs, some, (one, other), access, f"{source.name} to {target.name}")
+    return pairs, some
+
+
 def _add_access(pairs, some, pair, access, why):
     if access.protocol == "any":
-        pairs[concat(*pair)] = why
+        pairs[pair] = why
         return
     protocol = {"icmp": "icmp" if pair[0].version == 4 else "ipv6-icmp"}.get(access.protocol, access.protocol)
     for ports in access.ports or ((0, 65535),):
@@ -320,7 +350,7 @@ def _disjoint(one, other):
 
 def _check_forwards(rules):
     by_protocol = {}
-    for why, rule, protocol, version, listen, _target, _to in _forwards(rules):
+    for why, rule, protocol, version, listen, _target, _to in forwards(rules):
         by_protocol.setdefault((protocol, version), []).append((listen, why, rule))
     for (protocol, _version), rows in by_protocol.items():
         open_rows = []

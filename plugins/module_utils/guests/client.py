@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Effects on libvirt's domains: one connection, libvirt's errors turned into ours."""
+"""Effects on libvirt's domains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ try:
 except ImportError:  # pragma: no cover - deps.require() answers for it
     libvirt = None
 
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, MissingDependency
+from ansible_collections.virtnet.kvm.plugins.module_utils.daemon import Daemon
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import domain
 
 #: Seconds that a guest with a disk gets to shut down before its power is cut.
@@ -55,49 +56,25 @@ class Network:
     stp: bool = False
 
 
-class Domains:
-    """The domains of one libvirt daemon.
-
-    :param uri: libvirt URI, such as C(qemu:///system).
-    :raises MissingDependency: no daemon, or no permission.
-    """
-
-    def __init__(self, uri):
-        # libvirt prints each error to stderr unless told not to; they come back as exceptions anyway.
-        libvirt.registerErrorHandler(lambda context, error: None, None)
-        try:
-            self.connection = libvirt.open(uri)
-        except libvirt.libvirtError as error:
-            raise MissingDependency(
-                f"libvirt cannot be used at {uri}: {error.get_error_message()}", "libvirt",
-                cure="Start its daemon, use become: true, or run the role virtnet.kvm.kvm_host.",
-            ) from error
-
-    @contextlib.contextmanager
-    def _doing(self, what, subject):
-        try:
-            yield
-        except libvirt.libvirtError as error:
-            raise CommandFailed(
-                f"{what} failed: {error.get_error_message()}", subject, libvirt_error=error.get_error_code()
-            ) from error
+class Domains(Daemon):
+    """The domains of one libvirt daemon."""
 
     @property
     def version(self):
         """libvirt's version, 9000000 for 9.0.0."""
-        with self._doing("asking for its version", "libvirt"):
+        with self.doing("asking for its version", "libvirt"):
             return self.connection.getLibVersion()
 
     def types(self):
         """Return the domain types that the daemon offers, such as {'kvm', 'qemu'}."""
-        with self._doing("asking for its capabilities", "libvirt"):
+        with self.doing("asking for its capabilities", "libvirt"):
             tree = domain.load(self.connection.getCapabilities())
         return {node.get("type") for node in tree.iterfind("guest/arch[@name='x86_64']/domain")}
 
     def networks(self):
         """Return {name: Network}."""
         found = {}
-        with self._doing("listing the networks", "libvirt"):
+        with self.doing("listing the networks", "libvirt"):
             for handle in self.connection.listAllNetworks():
                 tree = domain.load(handle.XMLDesc(0))
                 families = [node.get("family", "ipv4") for node in tree.iterfind("ip")]
@@ -111,7 +88,7 @@ class Domains:
     def gather(self):
         """Return {name: Found} of all domains."""
         found = {}
-        with self._doing("listing the domains", "libvirt"):
+        with self.doing("listing the domains", "libvirt"):
             handles = self.connection.listAllDomains()
         for handle in handles:
             try:
@@ -128,36 +105,36 @@ class Domains:
         return found
 
     def _handle(self, name):
-        with self._doing("looking it up", name):
+        with self.doing("looking it up", name):
             return self.connection.lookupByName(name)
 
     def define(self, name, xml):
-        with self._doing("defining the guest", name):
+        with self.doing("defining the guest", name):
             # Without VALIDATE libvirt drops unknown elements without a word.
             self.connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
 
     def start(self, name):
-        with self._doing("starting the guest", name):
+        with self.doing("starting the guest", name):
             self._handle(name).create()
 
     def set_autostart(self, name, value):
-        with self._doing("setting its autostart", name):
+        with self.doing("setting its autostart", name):
             self._handle(name).setAutostart(int(value))
 
     def update_nic(self, name, xml):
-        with self._doing("changing its NIC", name):
+        with self.doing("changing its NIC", name):
             self._handle(name).updateDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
     def change_nic(self, name, how, xml, live):
         """Carry out C(how) (update, attach, detach) on one NIC, of the running guest or else of its stored definition."""
         flag = libvirt.VIR_DOMAIN_AFFECT_LIVE if live else libvirt.VIR_DOMAIN_AFFECT_CONFIG
-        with self._doing(f"{how} of its {'running' if live else 'stored'} NIC", name):
+        with self.doing(f"{how} of its {'running' if live else 'stored'} NIC", name):
             handle = self._handle(name)
             calls = {"update": handle.updateDeviceFlags, "attach": handle.attachDeviceFlags, "detach": handle.detachDeviceFlags}
             calls[how](xml, flag)
 
     def live_xml(self, name):
-        with self._doing("reading it", name):
+        with self.doing("reading it", name):
             return self._handle(name).XMLDesc(0)
 
     def shutdown(self, name, timeout_s=SHUTDOWN_S):
@@ -187,5 +164,5 @@ class Domains:
             | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
             | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
         )
-        with self._doing("undefining the guest", name):
+        with self.doing("undefining the guest", name):
             self._handle(name).undefineFlags(flags)

@@ -2,11 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Effects on libvirt's networks: one connection, libvirt's errors turned into ours."""
+"""Effects on libvirt's networks."""
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,8 @@ try:
 except ImportError:  # pragma: no cover - deps.require() answers for it
     libvirt = None
 
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, MissingDependency
+from ansible_collections.virtnet.kvm.plugins.module_utils.daemon import Daemon
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition
 
 
@@ -49,34 +49,13 @@ class Nic:
     bridge: str
 
 
-class Networks:
-    """The networks of one libvirt daemon.
-
-    :param uri: libvirt URI, such as C(qemu:///system).
-    :raises MissingDependency: no daemon, or no permission.
-    """
-
-    def __init__(self, uri):
-        # libvirt prints each error to stderr unless told not to; they come back as exceptions anyway.
-        libvirt.registerErrorHandler(lambda context, error: None, None)
-        try:
-            self.connection = libvirt.open(uri)
-        except libvirt.libvirtError as error:
-            raise _connection_error(uri, error) from error
-
-    @contextlib.contextmanager
-    def _doing(self, what, subject):
-        try:
-            yield
-        except libvirt.libvirtError as error:
-            raise CommandFailed(
-                f"{what} failed: {error.get_error_message()}", subject, libvirt_error=error.get_error_code()
-            ) from error
+class Networks(Daemon):
+    """The networks of one libvirt daemon."""
 
     def gather(self):
         """Return {name: Found} of all networks."""
         found = {}
-        with self._doing("listing the networks", "libvirt"):
+        with self.doing("listing the networks", "libvirt"):
             handles = self.connection.listAllNetworks()
         for handle in handles:
             try:
@@ -102,7 +81,7 @@ class Networks:
     def nics(self):
         """Return the Nics of all running guests."""
         rows = []
-        with self._doing("reading the running guests", "libvirt"):
+        with self.doing("reading the running guests", "libvirt"):
             for domain in self.connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
                 tree = definition.load(domain.XMLDesc(0))
                 for node in tree.iterfind("devices/interface"):
@@ -121,32 +100,32 @@ class Networks:
         return rows
 
     def _handle(self, name):
-        with self._doing("looking it up", name):
+        with self.doing("looking it up", name):
             return self.connection.networkLookupByName(name)
 
     def define(self, name, xml):
-        with self._doing("defining the network", name):
+        with self.doing("defining the network", name):
             # Without VALIDATE libvirt drops unknown elements without a word.
             self.connection.networkDefineXMLFlags(xml, libvirt.VIR_NETWORK_DEFINE_VALIDATE)
 
     def create_transient(self, name, xml):
-        with self._doing("creating the network", name):
+        with self.doing("creating the network", name):
             self.connection.networkCreateXMLFlags(xml, libvirt.VIR_NETWORK_CREATE_VALIDATE)
 
     def start(self, name):
-        with self._doing("starting the network", name):
+        with self.doing("starting the network", name):
             self._handle(name).create()
 
     def stop(self, name):
-        with self._doing("stopping the network", name):
+        with self.doing("stopping the network", name):
             self._handle(name).destroy()
 
     def undefine(self, name):
-        with self._doing("undefining the network", name):
+        with self.doing("undefining the network", name):
             self._handle(name).undefine()
 
     def set_autostart(self, name, value):
-        with self._doing("setting its autostart", name):
+        with self.doing("setting its autostart", name):
             self._handle(name).setAutostart(int(value))
 
     def update_live(self, name, updates):
@@ -162,46 +141,29 @@ class Networks:
         }
         handle = self._handle(name)
         for section, command, index, xml in updates:
-            with self._doing(f"updating {section} of the running network", name):
+            with self.doing(f"updating {section} of the running network", name):
                 # libvirt-python passes (command, section) on in the order that the C function takes them.
                 handle.update(commands[command], sections[section], index, xml, libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE)
 
     def live_xml(self, name):
-        with self._doing("reading it", name):
+        with self.doing("reading it", name):
             return self._handle(name).XMLDesc(0)
 
     def stored_xml(self, name):
-        with self._doing("reading it", name):
+        with self.doing("reading it", name):
             return self._handle(name).XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)
 
     def ports(self, name):
         """Return the XML of each port of a running network; an empty list where the driver has no ports."""
-        with self._doing("listing its ports", name):
+        with self.doing("listing its ports", name):
             return [port.XMLDesc(0) for port in self._handle(name).listAllPorts()]
 
     def leases(self, name):
         """Return the DHCP leases of a running network, as libvirt's dictionaries."""
-        with self._doing("reading its DHCP leases", name):
+        with self.doing("reading its DHCP leases", name):
             return self._handle(name).DHCPLeases()
 
     def reclaim_port(self, name, xml):
         """Put a port object back after a restart, under its own UUID."""
-        with self._doing("putting a port back", name):
+        with self.doing("putting a port back", name):
             self._handle(name).portCreateXML(xml, libvirt.VIR_NETWORK_PORT_CREATE_RECLAIM)
-
-
-def _connection_error(uri, error):
-    text = error.get_error_message()
-    low = text.lower()
-    if "permission" in low or "authentication" in low or "access denied" in low or "polkit" in low:
-        return MissingDependency(
-            f"no permission to use libvirt at {uri}: {text}", "libvirt", None, "Use become: true, or a user of the group libvirt."
-        )
-    if "no such file" in low or "connection refused" in low or "failed to connect" in low:
-        return MissingDependency(
-            f"libvirt does not answer at {uri}: {text}",
-            "libvirt",
-            None,
-            "Start libvirtd (or virtnetworkd and virtqemud), or run the role virtnet.kvm.kvm_host.",
-        )
-    return MissingDependency(f"libvirt cannot be used at {uri}: {text}", "libvirt", None, "Look at the daemon's journal.")

@@ -210,6 +210,7 @@ class BridgeRoom(LinkRoom):
             target["dns"] = item.more.get("dns", target["dns"])
         if item.state in ("up", "down"):
             target["state"] = item.state
+        self.check_ways(item, uplink or link, target)
         asks = bool(uplink) or (link is not None and bool(link.dynamic))
         if link is None or "addresses" in item.values:
             target["ipv6"] = bool(target["addresses"]) or asks

@@ -108,6 +108,18 @@ def all_routes(form):
     return [*(form.get("routes") or []), *defaults]
 
 
+def lost_routes(form, more=()):
+    """Return the routes of a form whose gateway is in no subnet of its addresses, nor of those in C(more)."""
+    known = [ipaddress.ip_interface(text).network for text in (*form["addresses"], *more)]
+    known += [ipaddress.ip_network(one["to"]) for one in all_routes(form) if one["via"] is None]
+    lost = []
+    for one in all_routes(form):
+        via = one["via"] and ipaddress.ip_address(one["via"])
+        if via and not via.is_link_local and not any(via.version == each.version and via in each for each in known):
+            lost.append(one)
+    return lost
+
+
 def _form(row, addresses, routes):
     gateways, others = split_gateways(routes)
     form = {

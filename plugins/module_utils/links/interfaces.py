@@ -100,6 +100,7 @@ class InterfaceRoom(LinkRoom):
             target["state"] = item.state
         others = [one for one in target["routes"] if one not in before.ours or one in item.values.get("routes", ())]
         target["routes"] = route_sets.merged(others, sets.routes)
+        self.check_ways(item, link, target)
         if before.alone and not sets.sets:
             # Nothing else of it is ours: its own file counts again.
             return {**target, "owned": False}, {}

@@ -110,6 +110,6 @@ def _cell(host, endpoints, probe, version, protocol, address):
         "name": f"{probe['from']} → {probe['to']} {family(version)} {protocol}{mark}", "from": probe["from"],
         "to": probe["to"], "family": family(version), "protocol": protocol, "expected": probe.get("expected"),
         "contract": "asked for", "address": target, "port": port, "source_expected": None, "reply": True,
-        "control": False, "token": None, "problem": problem, "via": None, "sender": [host, probe["from"]],
+        "control": False, "token": None, "problem": problem, "via": None, "forward": None, "sender": [host, probe["from"]],
         "receiver": [host, probe["to"]] if dst else None,
     }

@@ -101,6 +101,18 @@ class Machine:
                     return str(mine.ip), str(its.ip)
         return None
 
+    def on_link(self, name, version):
+        """Return its addresses of an IP version on one link."""
+        link = self.links.get(name)
+        return [str(one.ip) for one in interfaces(link) if one.version == version] if link else []
+
+    def link_of(self, address):
+        """Return the name of the link that has an address."""
+        for name, link in self.links.items():
+            if any(str(one.ip) == address for one in interfaces(link)):
+                return name
+        return None
+
     def bridge_mac(self, network):
         link = self.links.get(network.bridge)
         return link["mac"] if link else None

@@ -18,7 +18,7 @@ NO_WAY = {
     "EPERM": "refused by the sender's own filter",
     "EACCES": "refused by the sender's own filter",
 }
-COPIED = ("name", "from", "to", "address", "family", "protocol", "port", "expected", "contract")
+COPIED = ("name", "from", "to", "address", "family", "protocol", "port", "expected", "contract", "forward")
 DNS_ERRORS = {1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
 
 

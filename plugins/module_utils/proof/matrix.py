@@ -49,17 +49,22 @@ class Builder:
     # -- one cell
 
     def add(self, src, dst, version, protocol, address, verdict, reply=True, control=False, **how):
-        """Add the cell C(src) → C(dst) at C(address); C(how): port, via, dev, source, name (of DNS)."""
+        """Add the cell C(src) → C(dst) at C(address).
+
+        :param how: port, via, dev, source, name (of DNS); C(forward), the port forward by which it goes, C(HOST:PORT).
+        """
         port = how.pop("port", None) or dst.port
+        forward = how.pop("forward", None)
         mark = f" {how['name']}" if how.get("name") else ""
         where = f" ({address})" if src.kind == "guest" and dst.kind == "host" and src.host == dst.host else ""
-        number = f"/{port}" if protocol in ("tcp", "udp") and port != dst.port else ""
+        where = f" via {forward}" if forward else where
+        number = f"/{port}" if protocol in ("tcp", "udp") and port != dst.port and not forward else ""
         cell = {
             "name": f"{src.label} → {dst.label}{where} {family(version)} {protocol}{number}{mark}",
             "from": src.label, "to": dst.label, "family": family(version), "protocol": protocol,
             "expected": "yes" if verdict.allowed else "no", "contract": verdict.why, "address": address, "port": port,
             "source_expected": self.sources(src, version, verdict.source) if verdict.allowed else None,
-            "reply": bool(reply), "control": control, "token": None, "via": how.get("via"),
+            "reply": bool(reply), "control": control, "token": None, "via": how.get("via"), "forward": forward,
             "sender": [src.host, src.process], "receiver": [dst.host, dst.process],
         }
         cell["problem"] = src.problems.get(version) or dst.problems.get(version)
@@ -255,6 +260,74 @@ class Builder:
                     verdict = contract.verdict(src.party, dst.party, access.protocol, port)
                     self.add(src, dst, version, access.protocol, str(addresses[version]), verdict, port=port)
 
+    # -- port forwards
+
+    def forwards(self):
+        """Ask for each port forward: from outside, from its host, from guests; not from the one that it leads to."""
+        for one in self.hosts:
+            for network in one.networks:
+                for rule in network.port_forwards:
+                    for target in contract.forward_targets(network, rule):
+                        self._forward(one, network, rule, target)
+
+    def _forward(self, one, network, rule, target):
+        version = target.version
+        listen = rule.listen_address
+        if listen is not None and listen.version != version:
+            return
+        inside = [each for each in self.guests if (each.host, each.network.name) == (one.name, network.name)]
+        holders = [each for each in inside if str(target) in each.addresses.get(version, ())]
+        # A guest that lacks its address is not forgotten: its cells are unknown.
+        dst = next(iter(holders or [each for each in inside if each.process == rule.to_guest]), None)
+        if dst is None:
+            self._note(f"{network.name}@{one.name}: no guest takes part to whom the port forward {rule.name} ({target}) leads.")
+            return
+        if not one.lan[version] or (listen is not None and str(listen) not in one.own(version)):
+            self._note(f"{network.name}@{one.name}: the host has no address at which to ask for the port forward {rule.name}.")
+            return
+        # Other hosts may have the same addresses inside: they ask at those on the LAN only.
+        on_lan = listen is None or any(listen == each.ip for each in one.lan[version])
+        hosts = self.hosts if on_lan else [one]
+        for other in [*self.outside, *(each for each in hosts if each is not one)]:
+            pair = one.shared(other, version)
+            if pair:
+                how = {} if on_lan else {"via": pair[0], "source": pair[1]}
+                self._through(one, other.end, dst, rule, listen or pair[0], pair[1], one.link_of(pair[0]), **how)
+        address = str(listen or one.lan[version][0].ip)
+        if one.end.has(version):
+            self._through(one, one.end, dst, rule, address, address, None)
+        for host in hosts:
+            for src in self._sample(host.name):
+                if src.process == dst.process and src.host == dst.host:
+                    continue
+                if src.has(version) and (host is one or host.shared(one, version)):
+                    self._guest_through(one, host, src, dst, rule, address)
+
+    def _guest_through(self, one, host, src, dst, rule, address):
+        version = ipaddress.ip_address(address).version
+        seen, link = src.address(version), src.network.bridge
+        if host is not one:
+            mine, its = host.shared(one, version)
+            seen, link = (mine if src.network.masquerade else seen), one.link_of(its)
+        forced = self.forced(src, version) if src.network.model == "isolated" else {}
+        self._through(one, src, dst, rule, address, seen, link, self._reply(src, dst), **forced)
+
+    def _through(self, one, src, dst, rule, address, seen, link, reply=True, **how):
+        """Add the cells of one asker: each protocol, the first and the last port.
+
+        :param seen: the asker's address as the host of the forward sees it.
+        :param link: by which it is heard there.
+        """
+        version = ipaddress.ip_address(address).version
+        asker = None if seen is None else ipaddress.ip_address(seen)
+        for protocol in rule.protocols:
+            for port, into in sorted(set(zip(rule.listen_ports, rule.to_ports))):
+                verdict = contract.forward(src.party, dst.party, rule, asker, link, protocol, into)
+                name = f"{rule.listen_address or one.name}:{port}"
+                cell = self.add(src, dst, version, protocol, str(address), verdict, reply, port=port, forward=name, **how)
+                if verdict.source == "host" and contract.same_network(src.party, dst.party):
+                    cell["source_expected"] = one.on_link(dst.network.bridge, version)
+
     # -- controls
 
     def controls(self):
@@ -278,6 +351,7 @@ class Builder:
 
     def _control(self, dst, version, address, protocol):
         if dst.kind == "guest":
+            address = dst.address(version)  # and not that of a forward
             own = self.machines[dst.host].end
             for src in [own, *(one for one in self.guests if one.host == dst.host and one.network is dst.network)]:
                 able = src.label != dst.label and src.address(version) and not src.problems.get(version)
@@ -298,6 +372,7 @@ class Builder:
         self.guest_and_outside()
         self.dns()
         self.exceptions()
+        self.forwards()
         self.controls()
         if not self.outside:
             self.notes.append("No outside machine takes part: guest to outside and outside to guest are not proven.")

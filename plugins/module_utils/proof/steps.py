@@ -56,6 +56,11 @@ def extra_ports(networks):
     return sorted({first for access in accesses for first, last in access.ports})
 
 
+def forwarded_ports(networks):
+    """Return the first and last ports of guests that port forwards lead to."""
+    return sorted({port for network in networks for rule in network.port_forwards for port in rule.to_ports})
+
+
 def words(error):
     """Return what went wrong at an end, whose name the reader is told anyway."""
     return f"{error.problem}. {error.cure}" if error.cure else error.problem
@@ -87,11 +92,12 @@ class Steps:
         :param networks: their Networks; guests are waited for until they have their addresses in them.
         """
         ports = extra_ports(networks)
+        inner = sorted({*ports, *forwarded_ports(networks)})
         by_name = {one.name: one for one in networks}
         links, uplinks = host_links(self.host)
         calls = {HOST: functools.partial(self._listen_host, text, outside, port, ports)}
         for item in guests:
-            calls[item["name"]] = functools.partial(self._listen_guest, text, item, by_name, port, ports, wait_s, links)
+            calls[item["name"]] = functools.partial(self._listen_guest, text, item, by_name, port, inner, wait_s, links)
         found = guest_agent.in_parallel(calls)
         if isinstance(found[HOST], VirtnetError):
             raise found[HOST]

@@ -30,6 +30,8 @@ def _sources(cells):
 
 
 def _to(cell):
+    if cell["forward"]:
+        return f"{cell['to']} via {cell['forward']}"
     host = cell["from"].rpartition("@")[2]
     return f"{cell['to']} ({cell['address']})" if host == cell["to"] and host != cell["from"] else cell["to"]
 
@@ -38,8 +40,8 @@ def _rows(cells):
     """Return {(from, to): cells}; the host's IPv4 and IPv6 address of one kind share a row."""
     rows, kinds = {}, {}
     for cell in cells:
-        key: tuple = (cell["from"], cell["to"])
-        if _to(cell) != cell["to"]:
+        key: tuple = (cell["from"], cell["to"], cell["forward"])
+        if _to(cell) != cell["to"] and not cell["forward"]:
             # 1st address of a family, 2nd address of a family: gateway and LAN address
             seen = kinds.setdefault((*key, cell["family"]), [])
             if cell["address"] not in seen:
@@ -51,8 +53,8 @@ def _rows(cells):
 
 def _label(cells):
     first = cells[0]
-    if _to(first) == first["to"]:
-        return first["from"], first["to"]
+    if first["forward"] or _to(first) == first["to"]:
+        return first["from"], _to(first)
     return first["from"], f"{first['to']} ({', '.join(dict.fromkeys(cell['address'] for cell in cells))})"
 
 

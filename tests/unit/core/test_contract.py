@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import models
-from ansible_collections.virtnet.kvm.plugins.module_utils.contract import Endpoint, verdict
+from ansible_collections.virtnet.kvm.plugins.module_utils.contract import Endpoint, forward, forward_targets, verdict
 
 ITEMS = {
     "isolated": {"name": "i", "model": "isolated", "subnets": ["10.1.0.0/24"]},
@@ -118,3 +120,60 @@ def test_a_bridge_isolates_its_own_ports_only():
     one, other, far = (Endpoint("guest", host, lan) for host in ("1", "1", "2"))
     assert not verdict(one, other).allowed
     assert verdict(one, far).allowed
+
+
+FORWARDS = [
+    # from, changes of the forward, the asker's address and link at the host, source under which it arrives, or None for no
+    ("outside", {}, "198.18.0.2", "eth0", "own"),
+    ("host@2", {}, "198.18.0.3", "eth0", "own"),
+    ("host", {}, "198.18.0.1", None, "own"),
+    ("nat", {}, "10.5.0.3", "vn1", "host"),
+    ("nat2", {}, "10.6.0.3", "vn2", "host"),
+    ("nat@2", {}, "198.18.0.3", "eth0", "host"),
+    ("nat+allow_to", {}, "10.7.0.3", "vn2", "host"),
+    ("nat+allow_to", {"to": {"address": "10.5.0.2", "ports": "5432"}}, "10.7.0.3", "vn2", "own"),
+    ("routed", {}, "10.3.0.3", "vn3", "own"),
+    ("routed@2", {}, "10.3.0.3", "eth0", "own"),
+    ("routed+masquerade", {}, "10.4.0.3", "vn4", "host"),
+    ("isolated", {}, "10.1.0.3", "vn5", None),
+    ("isolated@2", {}, "10.1.0.3", "eth0", None),
+    ("bridged", {}, "198.18.0.9", "br0", "own"),
+    ("macvtap", {}, "198.18.0.9", "eth0", None),
+    ("macvtap@2", {}, "198.18.0.9", "eth0", "own"),
+    ("nat", {"hairpin": False}, "10.5.0.3", "vn1", None),
+    ("routed", {"hairpin": False}, "10.3.0.3", "vn3", None),
+    ("host", {"hairpin": False}, "198.18.0.1", None, None),
+    ("bridged", {"hairpin": False}, "198.18.0.9", "br0", "own"),
+    ("nat@2", {"hairpin": False}, "198.18.0.3", "eth0", "host"),
+    ("outside", {"hairpin": False}, "198.18.0.2", "eth0", "own"),
+    ("outside", {"listen": {"ports": "8080", "interface": "eth0"}}, "198.18.0.2", "eth0", "own"),
+    ("outside", {"listen": {"ports": "8080", "interface": "eth1"}}, "198.18.0.2", "eth0", None),
+    ("host", {"listen": {"ports": "8080", "interface": "eth0"}}, "198.18.0.1", None, None),
+    ("nat", {"listen": {"ports": "8080", "interface": "eth0"}}, "10.5.0.3", "vn1", None),
+    ("outside", {"sources": ["198.18.0.0/30"]}, "198.18.0.2", "eth0", "own"),
+    ("outside", {"sources": ["198.18.0.0/32", "10.0.0.0/8"]}, "198.18.0.2", "eth0", None),
+    ("nat", {"sources": ["10.0.0.0/8"]}, "10.5.0.3", "vn1", "host"),
+    ("outside", {"sources": ["10.0.0.0/8"]}, None, None, None),
+]
+
+
+@pytest.mark.parametrize(("src", "changes", "address", "link", "source"), FORWARDS)
+def test_who_may_use_a_forward(src, changes, address, link, source):
+    item = {"name": "web", "listen": {"ports": "8080"}, "to": {"address": "10.5.0.2", "ports": "80"}, **changes}
+    rule = models.parse_port_forward(item, "f", "n")
+    asker = address and ipaddress.ip_address(address)
+    found = forward(end(src), end("nat"), rule, asker, link, "tcp", rule.to_ports[0])
+    assert (found.allowed, found.source) == (source is not None, source)
+    assert found.why
+
+
+def test_where_a_forward_leads():
+    reservations = [
+        {"name": "vm0", "mac": "52:54:00:00:00:01", "address": "10.5.0.2"}, {"name": "vm0", "address": "fd05::2"},
+        {"name": "vm1", "mac": "52:54:00:00:00:02", "address": "10.5.0.3"},
+    ]
+    [network] = models.parse_networks([{**ITEMS["nat"], "addresses": ["10.5.0.1/24", "fd05::1/64"],
+                                        "dhcp": {"reservations": reservations}}])
+    for to, found in (({"guest": "vm0"}, ["10.5.0.2", "fd05::2"]), ({"address": "10.5.0.9"}, ["10.5.0.9"]), ({"guest": "x"}, [])):
+        rule = models.parse_port_forward({"name": "web", "listen": {"ports": "1"}, "to": to}, "f", "n")
+        assert [str(one) for one in forward_targets(network, rule)] == found

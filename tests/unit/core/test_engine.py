@@ -96,3 +96,22 @@ def test_what_is_not_read_back_is_an_error():
 )
 def test_difference(planned, found, lines):
     assert engine.difference(planned, found) == lines
+
+
+class Module:
+    """As much of Ansible's module as run_module() uses."""
+
+    check_mode, _diff, run_command = True, False, None
+
+    def fail_json(self, **result):
+        raise SystemExit(result["msg"])
+
+
+def test_without_root_the_cure_is_named():
+    """A file that only root may read, as the store of the firewall is."""
+
+    def build(host):
+        raise PermissionError(13, "Permission denied", "/etc/virtnet/networks.d")
+
+    with pytest.raises(SystemExit, match=r"no permission for /etc/virtnet/networks\.d: this needs root\. Set become: true\."):
+        engine.run_module(Module(), build)

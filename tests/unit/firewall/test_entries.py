@@ -167,9 +167,13 @@ def test_rules_of_a_user(parse, natnet):
         ({"type": "dnat", "listen": {"ports": "1"}, "to": {"guest": "vm0"}}, "without its network"),
         ({"type": "dnat", "listen": {"ports": "1-9"}, "to": {"address": "10.0.0.1", "ports": "1-3"}}, "two lengths"),
         ({"type": "dnat", "interface": "eth0", "listen": {"ports": "1"}, "to": {"address": "10.0.0.1"}}, "has no interface"),
+        ({"type": "snat", "source": "10.0.0.0/24", "to": {"address": "10.0.0.1"}, "literal": True}, "has no literal"),
+        ({"type": "dnat", "network": "old", "listen": {"ports": "1"}, "to": {"address": "10.64.109.2"}}, "firewall: libvirt"),
     ],
 )
 def test_rules_that_cannot_be(item, message, parse, natnet):
+    old = {"name": "old", "model": "nat", "addresses": ["10.64.109.1/24"], "firewall": "libvirt"}
+    networks = {one.name: one for one in parse(natnet, old)}
     with pytest.raises(InvalidInput, match=message) as caught:
-        entries.parse_rule({"name": "x", **item}, "rules[0]", {"natnet": parse(natnet)[0]})
+        entries.parse_rule({"name": "x", **item}, "rules[0]", networks)
     assert caught.value.option.startswith("rules[0].")

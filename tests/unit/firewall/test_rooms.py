@@ -15,15 +15,16 @@ import re
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import engine
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import boot, nft, nfttext, rooms, store
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import boot, iptables, nft, nfttext, rooms, store
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
 
 
 class Kernel:
-    """nft and friends: a table is its lines."""
+    """nft and friends: a table is its lines, and so are the rules of iptables and ip6tables."""
 
     def __init__(self):
         self.tables = {}
+        self.iptables = {"iptables": [], "ip6tables": []}
         self.refuse = None
         self.conntrack = True
         self.commands = []
@@ -48,8 +49,38 @@ class Kernel:
             rows += [{"rule": {"family": family, "table": name, "chain": "all", "expr": line}} for line in lines]
         return json.dumps({"nftables": rows})
 
+    @staticmethod
+    def _restore(lines, data):
+        """iptables-restore --noflush, as far as ours goes; what is declared anew is emptied."""
+        lines = list(lines)
+        for line in data.splitlines():
+            word, _space, rest = line.partition(" ")
+            if word.startswith(":") or word == "-F":
+                chain = rest if word == "-F" else word[1:]
+                lines = [one for one in lines if not one.startswith(f"-A {chain} ")]
+            if word.startswith(":"):
+                lines = [line, *(one for one in lines if one != line)]
+            elif word == "-A":
+                lines.append(line)
+            elif word == "-I":
+                lines.append("-A " + rest.replace(" 1 ", " "))
+            elif word == "-D":
+                lines.remove(f"-A {rest}")
+            elif word == "-X":
+                lines.remove(f":{rest} - [0:0]")
+        return lines
+
     def run(self, command, data=None, check=True, what=None, subject=None):
         self.commands.append(command)
+        program, _dash, word = os.path.basename(command[0]).partition("-")
+        if program in self.iptables:
+            if word == "restore":
+                if self.refuse and re.search(self.refuse, data):
+                    raise CommandFailed("loading the rules failed: no")
+                self.iptables[program] = self._restore(self.iptables[program], data)
+            return 0, "\n".join(self.iptables[program]), ""
+        if command[0] == "unshare" and "tables-restore" in command[-1]:
+            return 0, "\n".join(self._restore([], data)), ""
         if command[:3] == ["nft", "-j", "list"]:
             name = " ".join(command[4:])
             if name not in self.tables:
@@ -75,9 +106,11 @@ def kernel(tmp_path, monkeypatch):
     for module, name, path in (
         (store, "ETC", etc), (store, "NETWORKS", etc / "networks.d"), (store, "RULES", etc / "rules.d"),
         (store, "README", etc / "README"), (boot, "RULES", etc / "virtnet.nft"), (nft, "EXPECTED", tmp_path / "run.json"),
+        (iptables, "EXPECTED", tmp_path / "run4.json"),
         (boot, "_SYSTEMD", tmp_path / "no-systemd"), (journal, "PATH", tmp_path / "baseline.json"),
     ):
         monkeypatch.setattr(module, name, str(path))
+    monkeypatch.setattr(boot, "IPTABLES", {4: str(etc / "virtnet.iptables"), 6: str(etc / "virtnet.ip6tables")})
     made = Kernel()
     made.etc = etc
     return made
@@ -95,8 +128,9 @@ def policy(kernel, *items, check=False):
     return result
 
 
-def nat(kernel, *items, rules=None, owner="default", purge=False, check=False):
-    result, _warnings = engine.converge(rooms.TranslationRoom(kernel, owner, rules, list(items), purge), kernel, check)
+def nat(kernel, *items, rules=None, owner="default", purge=False, check=False, backend="nftables"):
+    room = rooms.TranslationRoom(kernel, owner, rules, list(items), purge, backend)
+    result, _warnings = engine.converge(room, kernel, check)
     return result
 
 
@@ -269,3 +303,102 @@ def test_a_ruleset_file_that_is_not_ours(kernel, natnet):
     (kernel.etc / "virtnet.nft").write_text("flush ruleset\n")
     with pytest.raises(Conflict, match=r"virtnet\.nft"):
         policy(kernel, natnet)
+
+
+def translators(kernel):
+    """Who has the network's masquerade: nft, iptables and ip6tables."""
+    found = {name for name, lines in kernel.iptables.items() if any("MASQUERADE" in line for line in lines)}
+    return found | {"nft" for lines in kernel.tables.values() if any("masquerade4 masquerade" in line for line in lines)}
+
+
+def test_a_set_moves_to_iptables_and_back(kernel, natnet):
+    policy(kernel, natnet)
+    nat(kernel, natnet)
+    filtered = policy(kernel, natnet)["rendered"].count("drop")
+    predicted = nat(kernel, natnet, check=True, backend="iptables")
+    assert translators(kernel) == {"nft"}
+    kernel.commands.clear()
+    done = nat(kernel, natnet, backend="iptables")
+    assert predicted["diff"] == done["diff"]
+    assert predicted["rendered_iptables"] == done["rendered_iptables"]
+    assert actions(done) == [("rule", "@natnet/masquerade", "update"), ("ruleset", "virtnet", "load")]
+    assert [one["backend"] for one in done["rules"]] == ["iptables"]
+    assert translators(kernel) == {"iptables", "ip6tables"}
+    # Never without translation: the new one comes first.
+    loads = [os.path.basename(one[0]) for one in kernel.commands if "-f" in one or one[0].endswith("-restore")]
+    assert loads == ["iptables-restore", "ip6tables-restore", "nft"]
+    assert not nat(kernel, natnet, backend="iptables")["changed"]
+    assert not policy(kernel, natnet)["changed"]
+    assert done["rendered"].count("drop") == filtered
+    assert {"virtnet.iptables", "virtnet.ip6tables"} <= files(kernel)
+    kernel.commands.clear()
+    nat(kernel, natnet)
+    loads = [os.path.basename(one[0]) for one in kernel.commands if "-f" in one or one[0].endswith("-restore")]
+    assert loads == ["nft", "iptables-restore", "ip6tables-restore"]
+    assert translators(kernel) == {"nft"}
+    assert kernel.iptables == {"iptables": [], "ip6tables": []}
+    assert files(kernel) == {"README", "virtnet.nft", "networks.d/natnet.json", "rules.d/@natnet.json"}
+    assert not nat(kernel, natnet)["changed"]
+
+
+def test_a_set_keeps_its_backend_whatever_others_have(kernel, natnet):
+    rule = {"name": "m", "type": "masquerade", "source": "10.80.0.0/24"}
+    nat(kernel, rules=[rule], owner="old", backend="iptables")
+    nat(kernel, natnet)
+    assert any("10.80.0.0/24" in line for line in kernel.iptables["iptables"])
+    assert not any("10.80.0.0/24 -j MASQ" in line for line in kernel.tables["inet virtnet"])
+    exempt = {"name": "e", "type": "exempt", "source": "10.80.0.0/24", "destination": "10.81.0.0/24"}
+    nat(kernel, rules=[exempt], owner="third")
+    # What one set leaves untranslated, no other translates.
+    assert any(line.startswith("-A VIRTNET_POST -s 10.80.0.0/24 -d 10.81.0.0/24") for line in kernel.iptables["iptables"])
+    assert nat(kernel, {"name": "natnet", "state": "absent"}, backend="iptables")["changed"]
+    assert store.load().backends == {"old": "iptables", "third": "nftables"}
+    assert nat(kernel, rules=[{"name": "m", "state": "absent"}], owner="old")["changed"]
+    assert kernel.iptables == {"iptables": [], "ip6tables": []}
+
+
+def test_iptables_is_not_asked_for_where_nothing_needs_it(kernel, natnet):
+    policy(kernel, natnet)
+    nat(kernel, natnet)
+    assert not [one for one in kernel.commands if "tables" in one[0]]
+
+
+@pytest.mark.parametrize(
+    ("harm", "seen"),
+    [
+        (lambda kernel: kernel.iptables["iptables"].clear(), "iptables: iptables, chain VIRTNET_OUT: gone"),
+        (lambda kernel: kernel.iptables["ip6tables"].append("-A POSTROUTING -j VIRTNET_POST"), "jumps to our chains"),
+        (lambda kernel: (kernel.etc / "virtnet.ip6tables").unlink(), "ip6tables at boot: missing"),
+    ],
+)
+def test_rules_of_iptables_changed_by_hand_are_seen_and_mended(kernel, natnet, harm, seen):
+    nat(kernel, natnet, backend="iptables")
+    whole = {name: sorted(lines) for name, lines in kernel.iptables.items()}
+    harm(kernel)
+    predicted = policy(kernel, natnet, check=True)
+    assert seen in predicted["actions"][-1]["note"]
+    again = nat(kernel, natnet, backend="iptables")
+    assert actions(again) == [("ruleset", "virtnet", "load")]
+    assert {name: sorted(lines) for name, lines in kernel.iptables.items()} == whole
+    assert not nat(kernel, natnet, backend="iptables")["changed"]
+
+
+def test_rules_that_iptables_refuses_leave_all_as_it_was(kernel, natnet):
+    nat(kernel, natnet)
+    tables, before = copy.deepcopy(kernel.tables), {name: (kernel.etc / name).read_text() for name in files(kernel)}
+    kernel.refuse = "-s fd00:64::/64"
+    with pytest.raises(CommandFailed):
+        nat(kernel, natnet, backend="iptables")
+    assert kernel.tables == tables
+    assert kernel.iptables == {"iptables": [], "ip6tables": []}
+    assert {name: (kernel.etc / name).read_text() for name in files(kernel)} == before
+    assert not nat(kernel, natnet)["changed"]
+
+
+def test_a_literal_rule_is_a_warning(kernel):
+    item = {"name": "m", "type": "masquerade", "source": "10.10.101.0/24", "literal": True}
+    _result, warnings = engine.converge(rooms.TranslationRoom(kernel, "default", [item], [], False, "iptables"), kernel, False)
+    assert any("default/m is literal" in warning and "10.10.101.0/24" in warning for warning in warnings)
+    assert [line for line in kernel.iptables["iptables"] if line.startswith("-A VIRTNET_POST")][1:] == [
+        '-A VIRTNET_POST -s 10.10.101.0/24 -m comment --comment "default/m" -j MASQUERADE'
+    ]

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import entries, nft, ruleset
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import entries, iptables_text, nft, ruleset
 
 GOLDEN = Path(__file__).parent / "golden"
 LICENCE = "".join(Path(__file__).read_text().splitlines(keepends=True)[:3]) + "\n"
@@ -51,7 +51,7 @@ def rules_of(networks):
 
 
 def golden(name, text):
-    path = GOLDEN / f"{name}.nft"
+    path = GOLDEN / name
     text = LICENCE + text
     if os.environ.get("UPDATE_GOLDEN"):
         path.parent.mkdir(exist_ok=True)
@@ -61,7 +61,7 @@ def golden(name, text):
 
 def test_a_nat_network(parse, natnet):
     networks = parse(natnet)
-    golden("natnet", ruleset.transaction(networks, rules_of(networks)))
+    golden("natnet.nft", ruleset.transaction(networks, rules_of(networks)))
 
 
 def test_port_forwards(parse, natnet):
@@ -75,12 +75,24 @@ def test_port_forwards(parse, natnet):
         {"name": "link", "listen": {"interface": "eth0", "ports": "22"}, "to": {"guest": "vm1"}, "hairpin": False},
     ]
     networks = parse(natnet)
-    golden("port_forwards", ruleset.transaction(networks, rules_of(networks)))
+    rules = rules_of(networks)
+    golden("port_forwards.nft", ruleset.transaction(networks, rules))
+    for version in (4, 6):
+        golden(f"port_forwards.ipv{version}", iptables_text.text(networks, rules, rules, version))
 
 
 def test_all_models(parse):
     networks = parse(*FOUR_MODELS)
-    golden("all_models", ruleset.transaction(networks, rules_of(networks)))
+    rules = rules_of(networks)
+    for item in (
+        {"name": "away", "type": "snat", "source": "10.81.0.0/24", "interface": "eth1", "to": {"address": "192.0.2.1"}},
+        {"name": "plain", "type": "masquerade", "source": "10.10.101.0/24", "literal": True},
+        {"name": "office", "type": "exempt", "network": "web", "destination": "10.1.0.0/16"},
+    ):
+        rules[("lab", item["name"])] = entries.parse_rule(item, "r", {one.name: one for one in networks})
+    golden("all_models.nft", ruleset.transaction(networks, rules))
+    golden("all_models.ipv4", iptables_text.text(networks, rules, rules, 4))
+    assert iptables_text.text(networks, rules, rules, 6) == ""
 
 
 def test_nothing_declared_leaves_no_table():

@@ -200,6 +200,16 @@ def test_the_table(fleet):
     ]
 
 
+def test_a_port_forward_has_a_row_of_its_own(fleet):
+    forward = {"name": "web", "listen": {"ports": "8080"}, "to": {"address": "10.64.100.2", "ports": "80"}}
+    network = {**fleet.NAT, "port_forwards": [forward]}
+    plan = matrix.plan(fleet.lab([network], [fleet.guest("vm0", "natnet", "10.64.100.2/24")]))
+    proof = judge.judge(plan, fleet.results(plan))
+    assert proof["ok"]
+    assert "outside   vm0@kvm1 via kvm1:8080  ·        yes ✓   ·       10.77.0.50" in table.table(proof)
+    assert {cell["forward"] for cell in proof["cells"]} == {None, "kvm1:8080"}
+
+
 def test_a_cause_is_told_once(plan):
     lines = table.told(judge.judge(plan, {}))
     assert len(lines) == 1

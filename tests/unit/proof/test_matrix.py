@@ -284,3 +284,110 @@ def test_an_address_of_the_host_in_an_isolated_subnet_is_tried_too(fleet):
     assert [(one["address"], one["expected"], bool(one["via"])) for one in tried] == [
         ("10.64.130.11", "no", False), ("10.77.0.11", "no", True),
     ]  # fmt: skip
+
+
+def forwarded(plan, **wanted):
+    """{(from, to, forward): (expected, sources)} of the cells that go by a port forward."""
+    return {
+        (cell["from"], cell["to"], cell["forward"]): (cell["expected"], cell["source_expected"])
+        for cell in cells(plan, control=False, **wanted) if cell["forward"]
+    }
+
+
+def with_forwards(network, *items):
+    found = [{"name": f"f{number}", "to": {"address": "10.64.100.2"}, **item} for number, item in enumerate(items)]
+    return {**network, "port_forwards": found}
+
+
+def test_a_port_forward_is_asked_for_from_everywhere(fleet):
+    guests = [
+        fleet.guest("vm0", "natnet", "10.64.100.2/24"), fleet.guest("vm1", "natnet", "10.64.100.3/24"),
+        fleet.guest("rt0", "rtnet", "10.64.120.2/24"), fleet.guest("iso0", "isonet", "10.64.130.2/24"),
+    ]
+    nat = with_forwards(fleet.NAT, {"listen": {"ports": "8080"}, "to": {"address": "10.64.100.2", "ports": "80"}})
+    facts = fleet.lab([nat, fleet.ROUTED, fleet.ISOLATED], guests)
+    away = {**fleet.NAT, "addresses": ["10.64.101.1/24"]}
+    facts["kvm2"] = fleet.kvm(
+        [away], [fleet.guest("vm2", "natnet", "10.64.101.2/24")], fleet.link("eth0", "10.77.0.12/24"), session="b"
+    )
+    plan = matrix.plan(facts)
+    found = forwarded(plan)
+    assert found == {
+        (src, "vm0@kvm1", "kvm1:8080"): (("yes", [source]) if source else ("no", None))
+        for src, source in (
+            ("outside", "10.77.0.50"), ("vm1@kvm1", "10.64.100.1"), ("rt0@kvm1", "10.64.120.2"),
+            ("iso0@kvm1", None), ("vm2@kvm2", "10.77.0.12"),
+        )
+    } | {
+        ("kvm1", "vm0@kvm1", "kvm1:8080"): ("yes", ["10.77.0.11", "10.64.100.1", "10.64.120.1"]),
+        ("kvm2", "vm0@kvm1", "kvm1:8080"): ("yes", ["10.77.0.12", "10.64.101.1"]),
+    }
+    [cell] = cells(plan, forward="kvm1:8080", **{"from": "outside"})
+    assert cell["name"] == "outside → vm0@kvm1 via kvm1:8080 ipv4 tcp"
+    assert (cell["address"], cell["port"]) == ("10.77.0.11", 8080)
+    assert send_of(plan, cell)["port"] == 8080
+    [shut] = cells(plan, forward="kvm1:8080", **{"from": "iso0@kvm1"})
+    assert send_of(plan, shut)["via"]
+
+
+def test_forwards_with_conditions(fleet):
+    nat = with_forwards(
+        fleet.NAT,
+        {"listen": {"ports": "1000"}, "hairpin": False},
+        {"listen": {"ports": "2000", "interface": "eth9"}},
+        {"listen": {"ports": "3000"}, "sources": ["10.64.100.0/24"]},
+        {"listen": {"ports": "4000", "address": "10.64.100.1"}},
+    )
+    plan = matrix.plan(fleet.lab([nat]))
+    found = {key: expected for key, (expected, _sources) in forwarded(plan).items()}
+    assert found == {
+        (src, "vm0@kvm1", f"{at}"): word
+        for at, words in (
+            ("kvm1:1000", ("yes", "no", "no")), ("kvm1:2000", ("no", "no", "no")), ("kvm1:3000", ("no", "no", "yes")),
+            ("10.64.100.1:4000", ("yes", "yes", "yes")),
+        )
+        for src, word in zip(("outside", "kvm1", "vm1@kvm1"), words)
+    }
+    # An address of the host's that is not on the LAN: the asker hands the packet to the host.
+    [cell] = cells(plan, forward="10.64.100.1:4000", **{"from": "outside"})
+    assert (cell["address"], cell["via"]) == ("10.64.100.1", "10.77.0.11")
+
+
+def test_ranges_by_their_ends_in_each_protocol_and_family(fleet):
+    nat = with_forwards(
+        fleet.NAT, {"protocol": "both", "listen": {"ports": "9000-9009"}, "to": {"address": "10.64.100.2", "ports": "90-99"}},
+        {"listen": {"ports": "9000"}, "to": {"address": "fd00:64::2"}},
+    )
+    plan = matrix.plan(fleet.lab([nat]))
+    found = {(cell["family"], cell["protocol"], cell["forward"]) for cell in plan["cells"] if cell["forward"]}
+    assert found == {
+        ("ipv4", protocol, f"kvm1:{port}") for protocol in ("tcp", "udp") for port in (9000, 9009)
+    } | {("ipv6", "tcp", "kvm1:9000")}
+
+
+def test_a_forward_to_nobody_is_a_note(fleet):
+    nat = with_forwards(fleet.NAT, {"listen": {"ports": "8080"}, "to": {"address": "10.64.100.99"}})
+    plan = matrix.plan(fleet.lab([nat]))
+    assert not forwarded(plan)
+    assert any("no guest takes part to whom the port forward f0 (10.64.100.99)" in note for note in plan["notes"])
+
+
+def test_a_forward_to_a_guest_that_does_not_answer_is_not_forgotten(fleet):
+    item, _found = fleet.guest("vm0", "natnet", "10.64.100.2/24")
+    nat = {
+        **with_forwards(fleet.NAT, {"listen": {"ports": "8080"}, "to": {"guest": "vm0"}}),
+        "dhcp": {"reservations": [{"name": "vm0", "mac": "52:54:00:00:00:01", "address": "10.64.100.2"}]},
+    }
+    plan = matrix.plan(fleet.lab([nat], [(item, {"kind": "guest", "error": "the guest agent does not answer"})]))
+    asked = [cell for cell in plan["cells"] if cell["forward"]]
+    assert {cell["from"] for cell in asked} == {"outside", "kvm1"}
+    assert all("does not answer" in cell["problem"] for cell in asked)
+
+
+def test_the_control_of_a_closed_forward_asks_the_guest_itself(fleet):
+    nat = with_forwards(fleet.NAT, {"protocol": "udp", "listen": {"ports": "8080"}, "sources": ["192.0.2.0/24"]})
+    builder = matrix.Builder(fleet.lab([nat], [fleet.guest("vm0", "natnet", "10.64.100.2/24")]))
+    builder.forwards()
+    builder.controls()
+    [control] = [cell for cell in builder.cells if cell["control"]]
+    assert (control["from"], control["address"]) == ("kvm1", "10.64.100.2")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 STEPS = [
-    {"mtu": 1400, "addresses": ["10.98.0.1/24", "fd00:98::1/64"]},
+    {"mtu": 1400, "addresses": ["10.98.0.1/24", "fd00:98::1/64"], "routes": []},
     {"routes": [{"to": "10.97.0.0/16", "via": "10.98.0.9"}, {"to": "fd00:97::/64", "via": "fd00:98::9", "metric": 50}]},
     {"mac": "02:00:00:00:00:55", "description": "the second cable", "addresses": ["10.98.0.2/24"], "routes": []},
     {"addresses": ["10.98.0.2/24", "fd00:98::2/64"], "routes": [{"to": "10.96.0.0/16", "via": "10.98.0.9"}]},
@@ -32,7 +32,7 @@ def veth(host):
 
 def look(host, name):
     return host.check_output(
-        f"ip -o address show {name} | sed 's/^[0-9]*: //; s/ tentative//; s/valid_lft.*//';"
+        f"ip -o address show {name} | grep -v ' fe80:' | sed 's/^[0-9]*: //; s/ tentative//; s/valid_lft.*//';"
         f" ip -o link show {name} | grep -o 'mtu [0-9]*\\|ether [^ ]*';"
         f" ip route show dev {name}; ip -6 route show dev {name} | sed 's/ expires.*//; s/nhid [0-9]* //';"
         " ls /etc/systemd/network"
@@ -68,8 +68,9 @@ def test_nothing_to_do_writes_nothing(host, modules):
 
 
 def test_the_uplink_gets_an_mtu_and_gives_it_back(host, modules):
+    """A larger one: with a smaller one than the others of the LAN have, their full frames are lost, and the connection hangs."""
     before = look(host, "eth0")
-    modules.step("host_iface", "interfaces", interfaces=[{"name": "eth0", "mtu": 1400}])
+    modules.step("host_iface", "interfaces", interfaces=[{"name": "eth0", "mtu": 1600}])
     modules.step("host_iface", "interfaces", interfaces=[{"name": "eth0", "state": "absent"}])
     assert look(host, "eth0") == before
 
@@ -126,6 +127,13 @@ def test_such_routes_take_nobodys_place(host, modules, veth):
     for to in ("10.95.0.0/24", "10.94.0.0/16"):
         assert f"there is a route to {to} already" in modules.refused("host_iface", **sets(veth, a={to: "10.95.0.7"}))
     assert "no default route" in modules.refused("host_iface", **sets(veth, a={"0.0.0.0/0": "10.95.0.7"}))
+
+
+def test_a_route_does_not_lose_its_gateway(host, modules, veth):
+    before = look(host, veth)
+    item = {"name": veth, "addresses": ["10.98.0.1/24"]}
+    assert "the gateway 10.95.0.9 to 10.94.0.0/16" in modules.refused("host_iface", interfaces=[item])
+    assert look(host, veth) == before
 
 
 def test_refusals(host, modules):

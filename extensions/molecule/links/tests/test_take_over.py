@@ -26,7 +26,7 @@ LOOK = (
 
 def look(host):
     """Return what the host has, once its router has spoken again."""
-    for _again in range(40):
+    for _again in range(100):
         text = host.check_output(LOOK)
         if "proto ra" in text and "default" in text:
             break
@@ -91,11 +91,16 @@ def test_dhcp(host, modules, capsys):
         f"printf '\\n[DHCPv4]\\nRouteMetric=100\\n') > {file}"
     )
     static = modules.static("eth0")[0]
-    host.run_test(f"sed -i '/DHCP=ipv4/a Address={static}\\nGateway=10.77.0.1' {file} && networkctl reload && sleep 3")
+    host.run_test(f"sed -i '/DHCP=ipv4/a Address={static}\\nGateway=10.77.0.1' {file} && networkctl reload")
 
     def lease():
-        rows = json.loads(host.check_output("ip -j -4 address"))
-        return [(row["ifname"], one["local"]) for row in rows for one in row["addr_info"] if one.get("dynamic")]
+        for _again in range(60):
+            rows = json.loads(host.check_output("ip -j -4 address"))
+            found = [(row["ifname"], one["local"]) for row in rows for one in row["addr_info"] if one.get("dynamic")]
+            if found:
+                break
+            time.sleep(0.25)
+        return found
 
     try:
         (name, address), = lease()
@@ -105,7 +110,6 @@ def test_dhcp(host, modules, capsys):
         assert not modules.run("host_bridge", bridges=IN)["changed"]
         assert lease() == [("lnkbr0", address)]
         modules.run("host_bridge", bridges=OUT)
-        time.sleep(3)
         assert lease() == [("eth0", address)]
     finally:
         modules.run("host_bridge", bridges=OUT)

@@ -14,15 +14,26 @@ from xml.etree import ElementTree
 import pytest
 
 NETWORKS = [
+    {"name": "natnet", "model": "nat", "bridge": "natbr0", "addresses": ["10.64.100.1/24"]},
     {"name": "nicnet", "model": "isolated", "bridge": "nicbr1", "subnets": ["10.64.150.0/24"]},
     {"name": "nicnet2", "model": "isolated", "bridge": "nicbr2", "subnets": ["10.64.151.0/24"]},
 ]
+#: In docs/virsh.md.
+EXAMPLE = "edit, of a guest's interface"
 MAC, MAC2 = "52:54:00:00:15:01", "52:54:00:00:15:02"
 FOLDER = "/var/lib/libvirt/images"
 NIC = (
     "<interface type='bridge'><mac address='52:54:00:00:15:01'/><source bridge='nicbr0'/><model type='virtio'/>"
     "<boot order='1'/></interface>"
 )
+
+
+def settled(host):
+    """Wait until VM0 has booted: before that it does not let go of a NIC."""
+    deadline = time.monotonic() + 60
+    while host.run("virsh qemu-agent-command VM0 '{\"execute\":\"guest-ping\"}'").rc != 0:
+        assert time.monotonic() < deadline, "VM0 does not boot"
+        time.sleep(0.5)
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +57,7 @@ def made(host):
     run("guest_vm", guests=[{"name": "nicsrc", "state": "absent"}])
     host.run_test("printf %s > /tmp/VM0.xml && virsh define /tmp/VM0.xml && rm /tmp/VM0.xml", xml)
     host.run_test("virsh start VM0")
-    deadline = time.monotonic() + 60
-    while host.run("virsh qemu-agent-command VM0 '{\"execute\":\"guest-ping\"}'").rc != 0:
-        assert time.monotonic() < deadline, "VM0 does not boot"
-        time.sleep(0.5)
+    settled(host)
     yield
     host.run("virsh destroy VM0; virsh undefine VM0; ip link del nicbr0; rm -f /var/lib/libvirt/images/nic-*")
     host.run("rm -f /var/log/libvirt/qemu/VM0.log /var/log/libvirt/qemu/nicsrc*")
@@ -77,21 +85,42 @@ def cycle(modules, **arguments):
     return [(one["op"], one["note"], one["effect"]) for one in real["actions"]]
 
 
-def test_the_articles_edit(host, modules, made):
+def edited(before, after):
+    """Whether an element of the type bridge has become one of the network natnet, and is otherwise as it was."""
+    assert (before.get("type"), before.find("source").get("bridge")) == ("bridge", "nicbr0")
+    assert (after.get("type"), after.find("source").get("network")) == ("network", "natnet")
+    for tag in ("mac", "model", "boot", "address"):
+        assert after.find(tag).attrib == before.find(tag).attrib
+    return True
+
+
+def test_the_articles_edit(host, modules, document, made):
+    ((_module, arguments),) = document.tasks[EXAMPLE]
     before = interfaces(host, "--inactive")[MAC]
     assert where(host, MAC)[1] == "nicbr0"
-    done = cycle(modules, nics=[{"guest": "VM0", "network": "nicnet"}])
-    assert done == [("update", "stored", "none"), ("update", "running", "replug")]
-    for flags in ((), ("--inactive",)):
-        node = interfaces(host, *flags)[MAC]
-        assert node.get("type") == "network" and node.find("source").get("network") == "nicnet"
-    after = interfaces(host, "--inactive")[MAC]
-    # All else of it stayed.
-    for tag in ("model", "boot", "address"):
-        assert after.find(tag).attrib == before.find(tag).attrib
-    assert where(host, MAC)[1] == "nicbr1"
-    assert MAC in host.check_output("virsh net-dumpxml nicnet; for port in $(virsh -q net-port-list nicnet); do "
-                                    "virsh net-port-dumpxml nicnet $port; done")
+    assert cycle(modules, **arguments) == [("update", "stored", "none"), ("update", "running", "replug")]
+    assert edited(before, interfaces(host, "--inactive")[MAC]) and edited(before, interfaces(host)[MAC])
+    assert where(host, MAC)[1] == "natbr0"
+    assert host.check_output("virsh -q domiflist VM0").split()[1:3] == ["network", "natnet"]
+    assert MAC in host.check_output("for port in $(virsh -q net-port-list natnet); do virsh net-port-dumpxml natnet $port; done")
+
+
+def test_the_articles_edit_of_a_guest_that_is_off(host, modules, document, made):
+    """As somebody else defined it, on a bridge again; and at its next start it is on the network."""
+    ((_module, arguments),) = document.tasks[EXAMPLE]
+    host.run_test("virsh destroy VM0")
+    xml = host.check_output("virsh dumpxml --inactive VM0")
+    xml = re.sub("<interface type='network'>", "<interface type='bridge'>", xml)
+    xml = re.sub("<source network='natnet'/>", "<source bridge='nicbr0'/>", xml)
+    host.run_test("printf %s > /tmp/VM0.xml && virsh define /tmp/VM0.xml && rm /tmp/VM0.xml", xml)
+    before = interfaces(host, "--inactive")[MAC]
+    try:
+        assert cycle(modules, **arguments) == [("update", "stored", "none")]
+        assert edited(before, interfaces(host, "--inactive")[MAC])
+    finally:
+        host.run_test("virsh start VM0")
+    assert where(host, MAC)[1] == "natbr0"
+    settled(host)
 
 
 def test_another_network_and_the_cable(host, modules, made):

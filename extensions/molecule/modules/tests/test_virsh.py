@@ -11,28 +11,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-import yaml
-
-TEXT = (Path(__file__).resolve().parents[4] / "docs" / "virsh.md").read_text(encoding="utf-8")
-
-
-def examples():
-    """Return {heading: (module, arguments)} of the document's network examples."""
-    found = {}
-    for section in re.split(r"(?m)^## ", TEXT)[1:]:
-        heading, body = section.split("\n", 1)
-        for block in re.findall(r"(?s)```yaml\n(.*?)```", body):
-            (task,) = yaml.safe_load(block)
-            module = next(key for key in task if key.startswith("virtnet.kvm."))
-            if module.rsplit(".", 1)[1].startswith("virt_net_"):
-                found[heading] = (module.rsplit(".", 1)[1], task[module] or {})
-    return found
-
-
-def run(modules, heading):
-    module, arguments = examples()[heading]
-    # The default, said: testinfra cannot pass on that there are no arguments.
-    return modules(module, **{"uri": "qemu:///system", **arguments})
 
 
 def table(host, command):
@@ -40,8 +18,8 @@ def table(host, command):
     return [line.split() for line in host.check_output(f"virsh -q {command}").splitlines() if line.strip()]
 
 
-def facts(modules, heading, name="virshnet"):
-    return next(one for one in run(modules, heading)["networks"] if one["name"] == name)
+def facts(result, name="virshnet"):
+    return next(one for one in result["networks"] if one["name"] == name)
 
 
 @pytest.fixture(scope="module")
@@ -50,28 +28,28 @@ def clean(host):
     host.run("for net in virshnet virshtmp; do virsh net-destroy $net; virsh net-undefine $net; done")
 
 
-def test_define_start_autostart(host, modules, clean):
-    assert run(modules, "net-define, net-start, net-autostart")["changed"]
+def test_define_start_autostart(host, modules, document, clean):
+    assert document.run(modules, "net-define, net-start, net-autostart")["changed"]
     assert ["virshnet", "active", "yes", "yes"] in table(host, "net-list --all")
-    assert not run(modules, "net-define, net-start, net-autostart")["changed"]
+    assert not document.run(modules, "net-define, net-start, net-autostart")["changed"]
 
 
-def test_create(host, modules, clean):
-    assert run(modules, "net-create")["changed"]
+def test_create(host, modules, document, clean):
+    assert document.run(modules, "net-create")["changed"]
     assert ["virshtmp", "active", "no", "no"] in table(host, "net-list --all")
-    assert not run(modules, "net-create")["changed"]
+    assert not document.run(modules, "net-create")["changed"]
 
 
-def test_list(host, modules, clean):
-    found = run(modules, "net-list")["networks"]
+def test_list(host, modules, document, clean):
+    found = document.run(modules, "net-list")["networks"]
     words = {True: "yes", False: "no"}
     rows = [[one["name"], one["state"], words[one["autostart"]], words[one["persistent"]]] for one in found]
     assert rows == sorted(table(host, "net-list --all"))
     assert [row for row in rows if row[1] == "active"] == sorted(table(host, "net-list"))
 
 
-def test_info_uuid_name(host, modules, clean):
-    one = facts(modules, "net-info, net-uuid, net-name")
+def test_info_uuid_name(host, modules, document, clean):
+    one = facts(document.run(modules, "net-info, net-uuid, net-name"))
     lines = host.check_output("virsh net-info virshnet").splitlines()
     said = dict(re.split(r":\s+", line, maxsplit=1) for line in lines if ":" in line)
     words = {True: "yes", False: "no"}
@@ -84,13 +62,13 @@ def test_info_uuid_name(host, modules, clean):
     assert by_uuid["name"] == host.check_output("virsh net-name %s", one["uuid"]).strip()
 
 
-def test_dumpxml(host, modules, clean):
-    one = facts(modules, "net-dumpxml")
+def test_dumpxml(host, modules, document, clean):
+    one = facts(document.run(modules, "net-dumpxml"))
     assert one["xml"].strip() == host.check_output("virsh net-dumpxml virshnet").strip()
     assert one["xml_inactive"].strip() == host.check_output("virsh net-dumpxml --inactive virshnet").strip()
 
 
-def test_leases_and_ports(host, modules, clean):
+def test_leases_and_ports(host, modules, document, clean):
     """A port without a guest, as libvirt takes it from anybody; leases are compared where a lab has guests, too."""
     xml = (
         "<networkport><uuid>5ab5a3f3-51ae-44dc-a282-ecd2b9529d69</uuid>"
@@ -99,7 +77,7 @@ def test_leases_and_ports(host, modules, clean):
     )
     host.run_test("printf %s > /tmp/port.xml && virsh net-port-create virshnet /tmp/port.xml; rm /tmp/port.xml", xml)
     uuids = [row[0] for row in table(host, "net-port-list virshnet")]
-    one = facts(modules, "net-dhcp-leases, net-port-list")
+    one = facts(document.run(modules, "net-dhcp-leases, net-port-list"))
     try:
         assert [port["uuid"] for port in one["ports"]] == uuids and len(uuids) == 1
         tree = ElementTree.fromstring(host.check_output("virsh net-port-dumpxml virshnet %s", uuids[0]))
@@ -111,22 +89,22 @@ def test_leases_and_ports(host, modules, clean):
         host.run("virsh net-port-delete virshnet 5ab5a3f3-51ae-44dc-a282-ecd2b9529d69")
 
 
-def test_edit(host, modules, clean):
-    assert run(modules, "net-edit, net-update")["changed"]
+def test_edit(host, modules, document, clean):
+    assert document.run(modules, "net-edit, net-update")["changed"]
     for flag in ("", "--inactive"):
         xml = host.check_output(f"virsh net-dumpxml virshnet {flag}")
         assert "start='10.64.160.50'" in xml and "<hostname>nine</hostname>" in xml
-    assert not run(modules, "net-edit, net-update")["changed"]
+    assert not document.run(modules, "net-edit, net-update")["changed"]
 
 
-def test_destroy_and_undefine(host, modules, clean):
-    assert run(modules, "net-destroy")["changed"]
+def test_destroy_and_undefine(host, modules, document, clean):
+    assert document.run(modules, "net-destroy")["changed"]
     assert ["virshnet", "inactive", "yes", "yes"] in table(host, "net-list --all")
-    assert run(modules, "net-undefine")["changed"]
+    assert document.run(modules, "net-undefine")["changed"]
     assert not {"virshnet", "virshtmp"} & {row[0] for row in table(host, "net-list --all")}
 
 
-def test_every_network_example_was_run():
+def test_every_network_example_was_run(document):
     """A new example in the document needs a test here."""
     source = Path(__file__).read_text(encoding="utf-8")
-    assert [heading for heading in examples() if f'"{heading}"' not in source] == []
+    assert [heading for heading in document.headings("virt_net_") if f'"{heading}"' not in source] == []

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
 import time
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+LAB = Path("/var/lib/virtnet-lab") / os.environ.get("VIRTNET_TEST_LAB", "mol")
 GUESTS = {"vm0": "10.64.100.2", "vm1": "10.64.100.3"}
 
 
@@ -90,8 +94,35 @@ def test_translation_and_filter_are_loaded(host):
     assert host.check_output("sysctl -n net.ipv4.ip_forward") == "1"
 
 
+@pytest.fixture
+def lan(host):
+    """This host's address on the LAN."""
+    return json.loads(host.check_output("ip -j -4 address show dev eth0"))[0]["addr_info"][0]["local"]
+
+
+def test_ssh_from_outside_through_a_port_forward(host, lan):
+    """The connection is the outside machine's: ours only carries it there (ssh -W)."""
+    options = ["IdentitiesOnly=yes", "BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]
+    options += ["LogLevel=ERROR", "ConnectTimeout=60", f"ProxyCommand=ssh -F {LAB}/ssh/config -W %h:%p outside1"]
+    words = [word for option in options for word in ("-o", option)]
+    command = ["ssh", "-F", "/dev/null", "-i", LAB / "ssh/id_ed25519", *words, "-p", "2222", f"root@{lan}"]
+    done = subprocess.run(
+        [*command, "hostname; echo $SSH_CONNECTION"], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    name, connection = done.stdout.splitlines()
+    # Under the outside machine's own address, at the guest's own.
+    assert (name, *connection.split()[::2]) == ("vm0", "10.77.0.2", GUESTS["vm0"])
+
+
+def test_a_guest_reaches_its_neighbour_by_the_host(host, lan):
+    rc, text = in_guest(host, "vm1", "/bin/sh", "-c", f"sleep 2 | nc -w 5 {lan} 2222 | head -n 1")
+    assert (rc, text[:8]) == (0, "SSH-2.0-")
+
+
 def test_files_are_ours_alone(host):
-    for path in ("/etc/virtnet/networks.d/natnet.json",):
+    for path in ("/etc/virtnet/networks.d/natnet.json", "/etc/virtnet/rules.d/@natnet.json"):
         assert host.file(path).user == "root"
         assert host.file(path).mode == 0o600
 

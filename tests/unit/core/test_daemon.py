@@ -1,0 +1,24 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.virtnet.kvm.plugins.module_utils import daemon
+
+# Messages as libvirt 9.0 and 11.3 give them.
+MESSAGES = [
+    ("Failed to connect socket to '/var/run/libvirt/libvirt-sock': No such file or directory", "Start libvirtd"),
+    ("Failed to connect socket to '/var/run/libvirt/libvirt-sock': Connection refused", "Start libvirtd"),
+    ("Failed to connect socket to '/var/run/libvirt/libvirt-sock': Permission denied", "become: true"),
+    ("authentication unavailable: no polkit agent available to authenticate action 'org.libvirt.unix.manage'", "become: true"),
+    ("no connection driver available for bogus:///system", "journal"),
+]
+
+
+@pytest.mark.parametrize(("message", "cure"), MESSAGES)
+def test_a_refused_connection_says_what_cures_it(message, cure):
+    error = daemon.refused("qemu:///system", message)
+    assert message in str(error)
+    assert cure in error.cure

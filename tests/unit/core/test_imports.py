@@ -1,0 +1,256 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who may import whom: KIND says what each file of module_utils is, and the tests hold that.
+
+Imports point one way: modules -> rooms -> engine -> ground. The engine knows a room by its base class only.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+from pathlib import Path
+
+import pytest
+
+PLUGINS = Path(__file__).resolve().parents[3] / "plugins"
+UTILS = PLUGINS / "module_utils"
+OURS = "ansible_collections.virtnet.kvm.plugins.module_utils"
+
+#: What each file is. A new file needs a line here.
+#: pure: the same arguments give the same result; no file, process, clock, socket, daemon, and no object that leads to one.
+#: effects: looks at the host or changes it; raises errors.py, knows nothing of Ansible.
+#: ansible: takes Ansible's module object.
+KIND = {
+    # The ground that all stand on.
+    "argspec": "pure",
+    "contract": "pure",
+    "daemon": "effects",
+    "errors": "pure",
+    "files": "effects",
+    "host": "effects",
+    "model_checks": "pure",
+    "models": "pure",
+    "names": "pure",
+    "plan": "pure",
+    "safety/journal": "effects",
+    "values": "pure",
+    # Ansible's module comes in here and its result goes out.
+    "deps": "ansible",
+    "engine": "ansible",
+    # Rooms.
+    "firewall/boot": "effects",
+    "firewall/conversations": "effects",
+    "firewall/entries": "pure",
+    "firewall/nft": "effects",
+    "firewall/nfttext": "pure",
+    "firewall/rooms": "effects",
+    "firewall/ruleset": "pure",
+    "firewall/spoofing": "pure",
+    "firewall/store": "effects",
+    "firewall/translation": "pure",
+    "guests/agent": "effects",
+    "guests/client": "effects",
+    "guests/cloudinit": "pure",
+    "guests/cpio": "pure",
+    "guests/domain": "pure",
+    "guests/images": "effects",
+    "guests/kernel": "effects",
+    "guests/kvm_probe": "effects",
+    "guests/nic_room": "effects",
+    "guests/room": "effects",
+    "guests/spec": "pure",
+    "guests/storage": "effects",
+    "guests/tiny": "pure",
+    "guests/wiring": "pure",
+    "libvirt_net/client": "effects",
+    "libvirt_net/definition": "pure",
+    "libvirt_net/describe": "pure",
+    "libvirt_net/live": "pure",
+    "libvirt_net/networks": "effects",
+    "libvirt_net/replug": "effects",
+    "libvirt_net/report": "effects",
+    "libvirt_net/surroundings": "pure",
+    "links/batch": "pure",
+    "links/bridges": "effects",
+    "links/declared": "pure",
+    "links/facts": "effects",
+    "links/forms": "pure",
+    "links/forwarding": "effects",
+    "links/host_links": "pure",
+    "links/interfaces": "effects",
+    "links/iproute2": "effects",
+    "links/neighbours": "effects",
+    "links/persist": "effects",
+    "links/persist/networkd": "effects",
+    "links/persist/networkd_files": "pure",
+    # Its function run() is the main() of three modules.
+    "links/room": "ansible",
+    "links/spec": "pure",
+    "links/sysctl": "pure",
+    "links/taps": "effects",
+    "proof/answers": "pure",
+    "proof/ask": "pure",
+    "proof/ends": "pure",
+    "proof/judge": "pure",
+    "proof/kernel": "effects",
+    "proof/matrix": "pure",
+    # Writes and reads packets as bytes; of the module socket it takes the constants and inet_pton.
+    "proof/packets": "pure",
+    "proof/probe_agent": "effects",
+    "proof/session": "effects",
+    "proof/steps": "effects",
+    "proof/table": "pure",
+}
+#: What pure code may import besides the pure files of ours.
+HARMLESS = {
+    "__future__", "abc", "base64", "binascii", "collections", "copy", "dataclasses", "enum", "functools", "hashlib", "ipaddress",
+    "itertools", "json", "lxml", "math", "operator", "re", "stat", "string", "struct", "textwrap", "typing",
+}
+EXCUSED = {("proof/packets", "_socket")}
+#: Names of objects that lead to the host; in `names`, `host` is a host's name, in these files a part of what was declared.
+HANDLES = {"client", "connection", "module"}
+LAYERS = ("ground", "engine", "room")
+#: deps is asked by a module's main() and by nobody else.
+ENGINE = {"engine"}
+FOR_MODULES = {"deps"}
+
+
+@functools.cache
+def tree(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def name_of(path, top=UTILS):
+    name = path.relative_to(top).with_suffix("").as_posix()
+    return name[: -len("/__init__")] if name.endswith("/__init__") else name
+
+
+FILES = {
+    name_of(path): path for path in sorted(UTILS.rglob("*.py"))
+    if path.name != "__init__.py" or tree(path).body[1:]
+}
+
+
+def imports(path):
+    """Return (names of ours, other packages' first names) that a file imports, wherever in it."""
+    ours, others = set(), set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            assert not [one.name for one in node.names if one.name.startswith(OURS)], f"{path}: say 'from … import'"
+            others |= {one.name.split(".")[0] for one in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import; AnsiballZ wants the full name"
+            if node.module == OURS or node.module.startswith(f"{OURS}."):
+                base = node.module[len(OURS) + 1 :].replace(".", "/")
+                for one in node.names:
+                    inner = f"{base}/{one.name}".strip("/")
+                    # A package's own name stands for what is in its __init__.py.
+                    ours.add(inner if inner in FILES or (UTILS / inner).is_dir() else base)
+            else:
+                others.add(node.module.split(".")[0])
+    return ours, others
+
+
+GRAPH = {name: imports(path)[0] for name, path in FILES.items()}
+
+
+def layer(name):
+    if name in ENGINE:
+        return "engine"
+    return "room" if "/" in name and not name.startswith("safety/") else "ground"
+
+
+def package(name):
+    return name.split("/")[0] if layer(name) == "room" else None
+
+
+def cycles(graph):
+    """Return one way round in a graph, as a list of names; an empty one if there is none."""
+    done = set()
+
+    def walk(name, path):
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return []
+        for one in sorted(graph.get(name, ())):
+            found = walk(one, [*path, name])
+            if found:
+                return found
+        done.add(name)
+        return []
+
+    return next((found for found in (walk(name, []) for name in sorted(graph)) if found), [])
+
+
+def test_the_table_knows_every_file_and_no_other():
+    assert sorted(set(FILES) - set(KIND)) == [], "say in KIND what these files are"
+    assert sorted(set(KIND) - set(FILES)) == [], "these are in KIND, but not there"
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KIND.items() if kind == "pure" and name in FILES])
+def test_pure_code_imports_pure_code_only(name):
+    ours, others = imports(FILES[name])
+    assert {one for one in others - HARMLESS if (name, one) not in EXCUSED} == set()
+    assert {one for one in ours if KIND.get(one) != "pure"} == set()
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KIND.items() if kind == "pure" and name in FILES])
+def test_pure_code_has_nothing_in_its_hands_that_leads_to_the_host(name):
+    for node in ast.walk(tree(FILES[name])):
+        if isinstance(node, ast.arg):
+            assert node.arg not in HANDLES, f"line {node.lineno}"
+        elif isinstance(node, ast.Attribute):
+            assert node.attr not in {"run", "run_command"}, f"line {node.lineno}: .{node.attr}"
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"open", "print", "input", "exec", "eval", "__import__"}, f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KIND.items() if kind != "ansible" and name in FILES])
+def test_only_the_files_that_say_so_speak_ansible(name):
+    assert "ansible" not in imports(FILES[name])[1]
+    for node in ast.walk(tree(FILES[name])):
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in {"fail_json", "exit_json", "AnsibleModule"}, f"line {node.lineno}: .{node.attr}"
+
+
+@pytest.mark.parametrize("name", list(GRAPH))
+def test_imports_point_one_way(name):
+    mine = LAYERS.index(layer(name))
+    for other in GRAPH[name]:
+        assert LAYERS.index(layer(other)) <= mine, f"{layer(name)} {name} imports {layer(other)} {other}"
+        assert name in FOR_MODULES or other not in FOR_MODULES, f"{name} imports {other}, which is for main()"
+
+
+def test_nothing_imports_itself_by_a_detour():
+    assert cycles(GRAPH) == []
+    packages = {}
+    for name, others in GRAPH.items():
+        if package(name):
+            found = {package(one) for one in others} - {None, package(name)}
+            packages.setdefault(package(name), set()).update(found)
+    # One room may use another one's parts, but never both ways.
+    assert cycles(packages) == []
+
+
+def test_a_detour_would_be_found():
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+
+
+@pytest.mark.parametrize("path", sorted((PLUGINS / "modules").glob("*.py")), ids=lambda path: path.stem)
+def test_modules_import_what_ansiballz_can_ship(path):
+    """A module is its documentation, its options and one call; the work is in module_utils."""
+    ours, others = imports(path)
+    assert {one for one in ours if one not in KIND} == set()
+    assert others <= {"__future__", "ansible", "libvirt", "os"}, "the work belongs into module_utils"
+
+
+@pytest.mark.parametrize("name", list(FILES))
+def test_no_import_by_a_computed_name(name):
+    """What is imported so, AnsiballZ does not ship; the built-in guest's own script runs without it."""
+    for node in ast.walk(tree(FILES[name])):
+        if isinstance(node, ast.Attribute):
+            assert node.attr != "import_module", f"line {node.lineno}"
