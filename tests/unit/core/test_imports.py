@@ -44,6 +44,8 @@ KIND = {
     "firewall/boot": "effects",
     "firewall/conversations": "effects",
     "firewall/entries": "pure",
+    "firewall/iptables": "effects",
+    "firewall/iptables_text": "pure",
     "firewall/nft": "effects",
     "firewall/nfttext": "pure",
     "firewall/rooms": "effects",
