@@ -89,6 +89,7 @@ KIND = {
     "links/persist/networkd": "effects",
     "links/persist/networkd_files": "pure",
     # Its function run() is the main() of three modules.
+    "links/return_routes": "pure",
     "links/room": "ansible",
     "links/spec": "pure",
     "links/sysctl": "pure",
