@@ -91,6 +91,7 @@ KIND = {
     # Its function run() is the main() of three modules.
     "links/return_routes": "pure",
     "links/room": "ansible",
+    "links/route_sets": "effects",
     "links/spec": "pure",
     "links/sysctl": "pure",
     "links/taps": "effects",
