@@ -12,6 +12,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidI
 def check(network):
     """Raise InvalidInput if a network contradicts its model, libvirt or itself."""
     _check_model(network)
+    _check_policy(network)
     _check_addresses(network)
 
 
@@ -69,6 +70,15 @@ def _check_model(network):
         refuse(
             network, "port_forwards", f"port forwards with the model {model}", "Its guests are reached by their own addresses."
         )
+
+
+def _check_policy(network):
+    for key in ("deny_host", "host_access", "log_drops"):
+        if network.model == "bridged" and getattr(network.policy, key):
+            refuse(
+                network, f"policy.{key}", f"{key} with the model bridged",
+                "Its guests are on the LAN, where no rule of the host's reaches them.",
+            )
 
 
 def _check_addresses(network):
