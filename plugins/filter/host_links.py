@@ -7,22 +7,14 @@
 from __future__ import annotations
 
 from ansible.errors import AnsibleFilterError
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.virtnet.kvm.plugins.module_utils import argspec
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import host_links as links
-from ansible_collections.virtnet.kvm.plugins.plugin_utils.plain import plain
-
-_SPEC = {"networks": {"type": "list", "elements": "dict", "required": True, "options": argspec.network_options()}}
+from ansible_collections.virtnet.kvm.plugins.plugin_utils import declared
 
 
 def _of_checked(function, networks):
-    # The same spec as the modules': a text "false" from the command line is false here, too.
-    checked = ArgumentSpecValidator(_SPEC).validate({"networks": plain(networks)})
-    if checked.error_messages:
-        raise AnsibleFilterError(f"virtnet.kvm.{function.__name__}: {'; '.join(checked.error_messages)}")
     try:
-        return function(checked.validated_parameters["networks"])
+        return function(declared.networks(networks, function.__name__))
     except VirtnetError as error:
         raise AnsibleFilterError(f"virtnet.kvm.{function.__name__}: {error}") from error
 

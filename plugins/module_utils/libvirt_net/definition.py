@@ -451,15 +451,18 @@ def edit(network, tree=None):
     _edit_mark(tree, network)
     _edit_forward(tree, network)
     _edit_bridge(tree, network)
-    # On a bridge of the host's the MTU is host_bridge's affair; libvirt refuses it there.
-    if network.mtu is not None and forward_mode(network) != "bridge":
+    if forward_mode(network) == "bridge":
+        # The host's links have these (host_bridge); libvirt refuses them here, and what it serves on bridges of its own.
+        _drop(tree, "mtu", "domain", "dns", "ip", "route")
+    elif network.mtu is not None:
         _child(tree, "mtu", size=str(network.mtu))
     if network.policy.port_isolation:
         _child(tree, "port", isolated="yes")
     elif tree.find("port") is not None and "policy" in network.declared:
         _drop(tree, "port")
-    _edit_addresses(tree, network)
-    _edit_dhcp(tree, network)
-    _edit_dns(tree, network)
-    _edit_routes(tree, network)
+    if forward_mode(network) != "bridge":
+        _edit_addresses(tree, network)
+        _edit_dhcp(tree, network)
+        _edit_dns(tree, network)
+        _edit_routes(tree, network)
     return tree

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ansible_collections.virtnet.kvm.plugins.module_utils import names
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput, MissingDependency
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import batch, forms, iproute2, neighbours, persist, sysctl
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import route_sets as others
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.room import LinkRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Plan
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
@@ -202,6 +203,9 @@ class BridgeRoom(LinkRoom):
                 target[key] = [*target[key], *(one for one in uplink.form[key] if one not in target[key])]
             target["routes"] = sorted([*target["routes"], *uplink.form["routes"]], key=forms.route_key)
         target.update(item.values, description=forms.ALIAS, owned=True, ports=sorted(ports))
+        if "routes" in item.values:
+            # What others asked for (host_iface) is not in the bridge's own list.
+            target["routes"] = others.merged(target["routes"], others.load(item.name).routes)
         if self.manager.name != "none":
             target["dns"] = item.more.get("dns", target["dns"])
         if item.state in ("up", "down"):

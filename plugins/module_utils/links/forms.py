@@ -91,6 +91,10 @@ def address_key(text):
     return (":" in text, text)
 
 
+def is_default(to):
+    return to in _DEFAULTS
+
+
 def split_gateways(routes):
     """Return (gateways, other routes): a default route without a metric of its own is a gateway."""
     gateways = [one["via"] for one in routes if one["to"] in _DEFAULTS and one["metric"] is None and one["via"]]

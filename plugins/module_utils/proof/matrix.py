@@ -142,12 +142,22 @@ class Builder:
                     both = " and ".join(sorted((src.host, dst.host)))
                     self._note(f"{both} both have {one}: no guest can address the other host's.")
                     return False
-        mode = (dst.network.declared.get("return_routes") or {}).get("mode") or "none"
-        lost = mode == "none" and dst.network.model == "routed" and src.network.model != "bridged"
+        lost = dst.network.model == "routed" and src.network.model != "bridged" and not self._told(dst.network, src.host)
         if lost and contract.verdict(src.party, dst.party).allowed:
-            self._note(f"{dst.network.name}@{dst.host} has no return_routes: guests of {src.host} have no way to it.")
+            self._note(f"{dst.network.name}@{dst.host} has no return_routes for {src.host}: its guests have no way to it.")
             return False
         return True
+
+    def _told(self, network, host, on_lan=False):
+        """Return whether a machine was told the way to a routed network; guests on the LAN ask its gateway."""
+        wish = network.declared.get("return_routes") or {}
+        if (wish.get("mode") or "none") == "none":
+            return False
+        peers = wish.get("peers") or []
+        # Groups, and gateways that take no part in the proof: who stands behind them cannot be known here.
+        if not peers or any(one not in self.machines for one in peers):
+            return True
+        return any(self.machines[one].kind == "outside" for one in peers) if on_lan else host in peers
 
     def _note(self, text):
         if text not in self.notes:
@@ -159,7 +169,7 @@ class Builder:
         near = src.host == dst.host and (dst.network is None or dst.network.model != "bridged")
         if src.kind != "guest" or network.model != "routed" or network.masquerade or near:
             return True
-        return ((network.declared.get("return_routes") or {}).get("mode") or "none") != "none"
+        return self._told(network, dst.host, dst.network is not None and dst.network.model == "bridged")
 
     def _sample(self, host):
         """Return the guests of a host that stand for their networks: all, or the first of each."""

@@ -114,14 +114,6 @@ def test_the_contract(src, dst, protocol, port, source):
     assert found.why
 
 
-def test_a_bridge_isolates_its_own_ports_only():
-    """Guests of a LAN on two hosts are on two bridges."""
-    lan = models.parse_network({"name": "b", "model": "bridged", "policy": {"port_isolation": True}}, "")
-    one, other, far = (Endpoint("guest", host, lan) for host in ("1", "1", "2"))
-    assert not verdict(one, other).allowed
-    assert verdict(one, far).allowed
-
-
 FORWARDS = [
     # from, changes of the forward, the asker's address and link at the host, source under which it arrives, or None for no
     ("outside", {}, "198.18.0.2", "eth0", "own"),
@@ -177,3 +169,11 @@ def test_where_a_forward_leads():
     for to, found in (({"guest": "vm0"}, ["10.5.0.2", "fd05::2"]), ({"address": "10.5.0.9"}, ["10.5.0.9"]), ({"guest": "x"}, [])):
         rule = models.parse_port_forward({"name": "web", "listen": {"ports": "1"}, "to": to}, "f", "n")
         assert [str(one) for one in forward_targets(network, rule)] == found
+
+
+def test_a_bridge_isolates_its_own_ports_only():
+    """Guests of a LAN on two hosts are on two bridges."""
+    lan = models.parse_network({"name": "b", "model": "bridged", "policy": {"port_isolation": True}}, "")
+    one, other, far = (Endpoint("guest", host, lan) for host in ("1", "1", "2"))
+    assert not verdict(one, other).allowed
+    assert verdict(one, far).allowed

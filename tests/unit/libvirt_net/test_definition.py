@@ -76,6 +76,16 @@ def test_rendering_twice_changes_nothing(changes):
     assert definition.parse_mark(again)["model"] == declared.model
 
 
+@pytest.mark.parametrize("model", ["routed", "isolated", "bridged"])
+def test_on_a_bridge_of_the_hosts_libvirt_is_told_nothing_that_it_refuses(model):
+    more = {} if model == "bridged" else {"addresses": ["10.64.100.1/24"], "bridge_owner": "host"}
+    declared = network(model=model, mtu=9000, dhcp=None, routes=[], **{"addresses": None, **more})
+    # Also where it has been on a bridge of libvirt's before.
+    for tree in (definition.edit(declared), definition.edit(declared, definition.edit(network(mtu=9000)))):
+        assert {one.tag for one in tree} - {"name", "metadata", "uuid", "port"} == {"forward", "bridge"}
+        assert tree.find("forward").get("mode") == "bridge" and dict(tree.find("bridge").attrib) == {"name": declared.bridge}
+
+
 def test_taking_over_leaves_alone_what_is_not_declared():
     tree = definition.load(BY_HAND)
     declared = models.parse_networks(

@@ -7,7 +7,6 @@ from __future__ import annotations
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.virtnet.kvm.plugins.filter import host_links as filters
-from ansible_collections.virtnet.kvm.plugins.module_utils import argspec
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import declared, spec
 
 NOTHING = {"taps": [], "bridges": []}
@@ -115,10 +114,6 @@ def test_values_of_plays_are_taken_as_modules_take_them():
 def test_bad_input_is_a_filter_error(items, says):
     with pytest.raises(AnsibleFilterError, match=f"host_links: .*{says}"):
         filters.host_links(items)
-
-
-def test_it_knows_each_option_of_the_data_model():
-    assert filters._SPEC["networks"]["options"] == argspec.network_options()
 
 
 def test_what_must_be_there_already():

@@ -75,6 +75,60 @@ def test_the_uplink_gets_an_mtu_and_gives_it_back(host, modules):
     assert look(host, "eth0") == before
 
 
+def sets(name, **wanted):
+    rows = [{"name": key, "routes": [{"to": to, "via": via} for to, via in routes.items()]} for key, routes in wanted.items()]
+    return {"interfaces": [{"name": name, "state": "present", "route_sets": rows}]}
+
+
+def test_routes_that_others_ask_for_stand_beside_all_others(host, modules, veth):
+    """Three ask for routes, each takes its own back, and the administrator's stay."""
+    host.run_test("ip route add 10.93.0.0/16 via 10.95.0.8 dev lnketh1 proto static")
+    before = look(host, veth)
+    modules.step("host_iface", "interfaces", **sets(veth, a={"10.91.0.0/16": "10.95.0.7", "10.93.0.0/16": "10.95.0.8"}))
+    modules.run("host_iface", **sets(veth, b={"10.91.0.0/16": "10.95.0.7"}, c={"10.90.0.0/16": "10.95.0.7"}))
+    modules.step("host_iface", "interfaces", **sets(veth, c={"10.90.0.0/16": "10.95.0.6"}))
+    said = host.check_output("ip route show dev lnketh1")
+    assert "10.91.0.0/16 via 10.95.0.7" in said and "10.90.0.0/16 via 10.95.0.6" in said and "10.94.0.0/16" in said
+    modules.run("host_iface", **sets(veth, a={}, c={}))
+    said = host.check_output("ip route show dev lnketh1")
+    assert "10.91.0.0/16" in said and "10.93.0.0/16" in said and "10.90.0.0/16" not in said
+    modules.step("host_iface", "interfaces", **sets(veth, b={}))
+    assert look(host, veth) == before
+    assert not host.file("/etc/virtnet/routes.d").exists
+
+
+def test_what_else_is_declared_of_a_link_with_such_routes(host, modules, veth):
+    before = look(host, veth)
+    modules.run("host_iface", **sets(veth, a={"10.91.0.0/16": "10.95.0.7"}))
+    modules.step("host_iface", "interfaces", interfaces=[{"name": veth, "mtu": 1400, "routes": []}])
+    assert "10.91.0.0/16" in host.check_output("ip route show dev lnketh1")
+    modules.step("host_iface", "interfaces", **sets(veth, a={}))
+    said = host.check_output("ip route show dev lnketh1; ip link show lnketh1")
+    assert "10.91.0.0/16" not in said and "mtu 1400" in said
+    modules.step("host_iface", "interfaces", interfaces=[{"name": veth, "state": "absent"}])
+    assert look(host, veth) == before
+
+
+def test_such_routes_on_a_bridge_of_ours(host, modules):
+    bridge = {"name": "lnkbr7", "addresses": ["10.95.7.1/24"], "routes": []}
+    modules.run("host_bridge", bridges=[bridge])
+    try:
+        modules.step("host_iface", "interfaces", **sets("lnkbr7", a={"10.91.0.0/16": "10.95.7.7"}))
+        assert not modules.run("host_bridge", bridges=[bridge])["changed"]
+        assert "10.91.0.0/16 via 10.95.7.7" in host.check_output("ip route show dev lnkbr7")
+        modules.step("host_iface", "interfaces", **sets("lnkbr7", a={}))
+        assert not modules.run("host_bridge", bridges=[bridge])["changed"]
+        assert "10.91.0.0/16" not in host.check_output("ip route show dev lnkbr7")
+    finally:
+        modules.run("host_bridge", bridges=[{"name": "lnkbr7", "state": "absent"}])
+
+
+def test_such_routes_take_nobodys_place(host, modules, veth):
+    for to in ("10.95.0.0/24", "10.94.0.0/16"):
+        assert f"there is a route to {to} already" in modules.refused("host_iface", **sets(veth, a={to: "10.95.0.7"}))
+    assert "no default route" in modules.refused("host_iface", **sets(veth, a={"0.0.0.0/0": "10.95.0.7"}))
+
+
 def test_a_route_does_not_lose_its_gateway(host, modules, veth):
     before = look(host, veth)
     item = {"name": veth, "addresses": ["10.98.0.1/24"]}

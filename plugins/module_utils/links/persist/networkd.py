@@ -122,11 +122,16 @@ class Networkd:
         base = self.base(port.name)
         return None if base is None else texts.successor(base, self.iaid(port))
 
-    def existing_files(self, form, declared):
-        """Return {path: text} of a link that is there without us: none if its own file says all that is declared."""
+    def existing_files(self, form, declared, added=(), removed=()):
+        """Return {path: text} of a link that is there without us: none if its own file says all that is declared.
+
+        :param added: routes that the file has beside its others, unless C(declared) has the routes; C(removed), the contrary.
+        """
         path = texts.path(form["name"], "network")
         own, base = self._files.get(path), self.base(form["name"])
         text = texts.network(form, own or base or "", declared)
+        if "routes" not in declared:
+            text = texts.with_routes(text, added, removed)
         return {} if own is None and base is not None and texts.same(text, base) else {path: text}
 
     def remembered(self, name):
