@@ -58,8 +58,11 @@ def definitions(host):
 
 
 def changes(told):
-    return {(one["host"], one["module"], action["name"]) for one in told for action in one["result"]["actions"]
-            if one["result"]["changed"]}
+    """Return what was changed, as (host, module, object's name)."""
+    return {
+        (one["host"], one["module"], action["name"])
+        for one in told for action in one["result"].get("actions", ()) if one["result"]["changed"]
+    }
 
 
 def state(one):
