@@ -30,10 +30,11 @@ play() {
     local model=$1 playbook inventory=/var/lib/virtnet-lab/$LAB/inventory.yml began=$SECONDS
     local proof=/var/lib/virtnet-lab/$LAB/proof.json
     shift
+    if [ "$model" = all ]; then model=four_models; fi
     playbook=$ROOT/playbooks/${model}_lab.yml
     [ -f "$playbook" ] || die "there is no playbook for MODEL=$model; there are:$(
         cd "$ROOT/playbooks" && for name in *_lab.yml; do printf ' %s' "${name%_lab.yml}"; done
-    )."
+    ); all is four_models."
     "$ROOT/tools/venv.sh" lab
     python=$VENV/bin/python
     virtnet_lab preflight

@@ -71,7 +71,7 @@ options:
         description: Routed and NAT networks leave only through this link; a bridged one takes it as its port.
         type: str
       carrier_tap:
-        description: With I(bridge_owner=host), a tap in the bridge that holds its MAC.
+        description: With I(bridge_owner=host), a tap that is a port of the bridge from its first moment on, the gateway's port.
         type: str
       mtu:
         description: MTU in bytes, left alone if not given.

@@ -6,28 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ansible.errors import AnsibleFilterError
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.proof import judge, matrix, table
-
-
-def plain(value):
-    """Return C(value) as Python's own types: since ansible-core 2.19 filters get tagged strings and lazy containers."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
-    if isinstance(value, str):
-        return "".join(value)
-    if isinstance(value, bool) or value is None:
-        return value
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value)
-    raise AnsibleFilterError(f"a value of type {type(value).__name__} has no place in a proof")
+from ansible_collections.virtnet.kvm.plugins.plugin_utils.plain import plain
 
 
 def proof_plan(fleet, dns_names=(), pairs="all"):

@@ -163,12 +163,16 @@ def _outside_to_guest(network):
 
 def _guest_to_guest(src, dst, protocol, port):
     if same_network(src, dst):
-        return _no("port_isolation") if src.network.policy.port_isolation else _yes("same network")
+        # It is the bridge that isolates: on a LAN, guests of two hosts are on two bridges.
+        apart = src.network.policy.port_isolation and src.host == dst.host
+        return _no("port_isolation") if apart else _yes("same network")
     if src.host == dst.host and _allowed_to(src, dst, protocol, port):
         return _yes("allow_to")
     out = _guest_to_outside(src.network)
     if not out.allowed:
         return out
+    if src.host == dst.host and dst.network.attach == "macvtap" and src.network.model != "bridged":
+        return _no("macvtap: guest and its host cannot talk")
     into = _outside_to_guest(dst.network)
     return _yes(f"{src.network.model} to {dst.network.model}", out.source) if into.allowed else into
 

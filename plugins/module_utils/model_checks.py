@@ -37,6 +37,7 @@ def _check_model(network):
             refuse(network, "bridge_owner", "a bridged network's bridge is the host's", "Leave bridge_owner out.")
         if network.addresses:
             refuse(network, "addresses", "a bridged network has no address of its own", "The host's address is host_bridge's.")
+        _check_bridged(network)
     elif network.attach == "macvtap":
         refuse(network, "attach", f"attach: macvtap with the model {model}", "Only model bridged has it.")
     if network.bridge_owner == "host":
@@ -69,6 +70,21 @@ def _check_model(network):
         refuse(
             network, "port_forwards", f"port forwards with the model {model}", "Its guests are reached by their own addresses."
         )
+
+
+def _check_bridged(network):
+    """Refuse what a network on the LAN cannot have: the host is no gateway there, and filters nothing."""
+    if network.masquerade:
+        refuse(network, "masquerade", "a bridged network is on the LAN, there is nothing to translate", "Use the model nat.")
+    for key in ("host_access", "deny_host"):
+        if getattr(network.policy, key):
+            refuse(network, f"policy.{key}", f"{key} with the model bridged", "Its guests are on the LAN; use the model routed.")
+    if network.attach == "macvtap":
+        for key in ("mtu", "stp", "carrier_tap"):
+            if getattr(network, key):
+                refuse(network, key, f"{key} with attach: macvtap, which has no bridge", "Leave it out, or use attach: bridge.")
+        if network.policy.port_isolation:
+            refuse(network, "policy.port_isolation", "port_isolation with attach: macvtap", "Use attach: bridge.")
 
 
 def _check_addresses(network):

@@ -48,7 +48,8 @@ options:
         type: list
         elements: str
       routes:
-        description: Further routes through it.
+        description:
+          - All further routes through it. Others that are there go, but for those of O(interfaces[].route_sets).
         type: list
         elements: dict
         suboptions:
@@ -62,6 +63,37 @@ options:
           metric:
             description: Metric; the kernel's default without one.
             type: int
+      route_sets:
+        description:
+          - Routes beside all others of the link, in sets by the name of who asks for them. Other sets, and routes of none,
+            stay as they are.
+          - With the last set, and if nothing else was declared of it, the link's own file counts again.
+          - Also of bridges and taps that the collection made, with I(state=present) and no other option.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: Name of the set, such as C(kvm1/routenet).
+            type: str
+            required: true
+          routes:
+            description:
+              - Its routes. An empty list takes the set back; a route that was there before the set stays.
+              - One that would take the place of a route that is there already is refused.
+            type: list
+            elements: dict
+            required: true
+            suboptions:
+              to:
+                description: Destination subnet, not the default route.
+                type: str
+                required: true
+              via:
+                description: Gateway; without one the destination is on the link.
+                type: str
+              metric:
+                description: Metric; the kernel's default without one.
+                type: int
       description:
         description:
           - The link's alias, as C(ip link) shows it. It lasts until the next boot, systemd-networkd has no setting for it.
@@ -90,6 +122,24 @@ EXAMPLES = r"""
   virtnet.kvm.host_iface:
     interfaces:
       - {name: eth2, state: down}
+
+- name: The way to the guests of kvm1, beside all other routes
+  virtnet.kvm.host_iface:
+    interfaces:
+      - name: eth1
+        state: present
+        route_sets:
+          - name: kvm1/routenet
+            routes:
+              - {to: 10.10.110.0/24, via: 192.0.2.11}
+
+- name: And back
+  virtnet.kvm.host_iface:
+    interfaces:
+      - name: eth1
+        state: present
+        route_sets:
+          - {name: kvm1/routenet, routes: []}
 
 - name: Everything as it was before
   virtnet.kvm.host_iface:
@@ -145,6 +195,11 @@ interfaces:
       returned: always
     routes:
       description: Other static routes through it, each with to, via and metric.
+      type: list
+      elements: dict
+      returned: always
+    route_sets:
+      description: The sets that some of the routes belong to, each with name and routes.
       type: list
       elements: dict
       returned: always
@@ -209,6 +264,7 @@ def main():
             "interfaces",
             gateway={"type": "list", "elements": "str"},
             routes=spec.ROUTES,
+            route_sets=spec.ROUTE_SETS,
             description={"type": "str"},
         ),
         supports_check_mode=True,

@@ -14,7 +14,13 @@ from ansible_collections.virtnet.kvm.plugins.module_utils import model_checks, m
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import Room
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, InvalidInput, VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import (
-    boot, conversations, entries, iptables, nft, store, translation,
+    boot,
+    conversations,
+    entries,
+    iptables,
+    nft,
+    store,
+    translation,
 )
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 

@@ -28,6 +28,7 @@ This folder is written by the Ansible collection virtnet.kvm. It holds what this
 
 networks.d/NAME.json     policy of a network (module net_policy)
 rules.d/SET.json         address translation (module nat_rule); @NAME.json belongs to the network NAME
+routes.d/LINK.json       routes on a link that others asked for (module host_iface)
 virtnet.nft              the packet filter made of both, loaded at boot by virtnet-firewall.service
 virtnet.iptables         translation of the sets that have the backend iptables, if any; virtnet.ip6tables for IPv6
 

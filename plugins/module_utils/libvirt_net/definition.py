@@ -246,9 +246,12 @@ def _edit_forward(tree, network):
         if any(one.version == 6 for one in network.addresses or ()):
             # Without it libvirt routes IPv6 with no state match: open inbound.
             _child(forward, "nat", ipv6="yes")
-    elif macvtap:
+    elif mode == "bridge":
+        # Interfaces are macvtap's alone, a bridge's what it is without; libvirt repeats the first one as an attribute.
         _drop(forward, "interface")
-        etree.SubElement(forward, "interface", dev=network.uplink)
+        forward.attrib.pop("dev", None)
+        if macvtap:
+            etree.SubElement(forward, "interface", dev=network.uplink)
 
 
 def _edit_bridge(tree, network):
@@ -448,14 +451,18 @@ def edit(network, tree=None):
     _edit_mark(tree, network)
     _edit_forward(tree, network)
     _edit_bridge(tree, network)
-    if network.mtu is not None:
+    if forward_mode(network) == "bridge":
+        # The host's links have these (host_bridge); libvirt refuses them here, and what it serves on bridges of its own.
+        _drop(tree, "mtu", "domain", "dns", "ip", "route")
+    elif network.mtu is not None:
         _child(tree, "mtu", size=str(network.mtu))
     if network.policy.port_isolation:
         _child(tree, "port", isolated="yes")
     elif tree.find("port") is not None and "policy" in network.declared:
         _drop(tree, "port")
-    _edit_addresses(tree, network)
-    _edit_dhcp(tree, network)
-    _edit_dns(tree, network)
-    _edit_routes(tree, network)
+    if forward_mode(network) != "bridge":
+        _edit_addresses(tree, network)
+        _edit_dhcp(tree, network)
+        _edit_dns(tree, network)
+        _edit_routes(tree, network)
     return tree

@@ -239,6 +239,13 @@ class NetworkRoom(Room):
                 f"{network.name}: {reasons} changed in the stored definition only; the running network follows at its next start."
             )
             return sorted(key for key in after if after[key] != running[key])
+        if guests and None in (running["bridge"], after["bridge"]) and {"bridge", "uplink"} & set(fields):
+            raise InvalidInput(
+                f"{reasons} change under the running guests {', '.join(guests)}, whose NICs are bound to a macvtap or a bridge",
+                network.name,
+                f"{network.option}.attach",
+                "Stop them first, or declare a second network and wire them to it.",
+            )
         ops.append(
             Op(
                 "network",

@@ -47,6 +47,8 @@ def check(network, others, links, routes, own_bridges):
                         f"{network.option}.addresses",
                         "Choose another subnet.",
                     )
+        if network.model == "bridged":
+            continue  # the LAN's, where the host has its own address and routes
         for link, interfaces in links.items():
             if link in own_bridges or link == network.bridge:
                 continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ansible_collections.virtnet.kvm.plugins.module_utils import names
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput, MissingDependency
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import batch, forms, iproute2, neighbours, persist, sysctl
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import route_sets as others
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.room import LinkRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Plan
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
@@ -16,6 +17,8 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
 #: How long the gateway may be silent after the uplink has moved; then everything goes back.
 GATEWAY_S = 5
 _TAPS = ("tap", "tun")
+#: Kinds of links whose lower link cannot be a bridge's port beside (the kernel's rx_handler).
+_EXCLUSIVE = ("macvlan", "macvtap")
 
 
 class BridgeRoom(LinkRoom):
@@ -147,6 +150,12 @@ class BridgeRoom(LinkRoom):
                 raise Conflict(f"{name} is a port of {port.form['bridge']}", item.name, where, "Take it out there first.")
             if port.kind in ("bridge", "loopback", "tun"):
                 raise InvalidInput(f"{name} is a {port.kind} and cannot be a port", item.name, where)
+            upon = sorted(one.name for one in self.links.values() if one.row.get("link") == name and one.kind in _EXCLUSIVE)
+            if upon:
+                raise Conflict(
+                    f"{', '.join(upon)} on {name}: a link carries either macvtaps or a bridge", item.name, where,
+                    "Stop the guests of the macvtap network first.",
+                )
             keeper = persist.keeper(port)
             if keeper and self.manager.name != "none":
                 raise Conflict(
@@ -194,10 +203,14 @@ class BridgeRoom(LinkRoom):
                 target[key] = [*target[key], *(one for one in uplink.form[key] if one not in target[key])]
             target["routes"] = sorted([*target["routes"], *uplink.form["routes"]], key=forms.route_key)
         target.update(item.values, description=forms.ALIAS, owned=True, ports=sorted(ports))
+        if "routes" in item.values:
+            # What others asked for (host_iface) is not in the bridge's own list.
+            target["routes"] = others.merged(target["routes"], others.load(item.name).routes)
         if self.manager.name != "none":
             target["dns"] = item.more.get("dns", target["dns"])
         if item.state in ("up", "down"):
             target["state"] = item.state
+        self.check_ways(item, uplink or link, target)
         asks = bool(uplink) or (link is not None and bool(link.dynamic))
         if link is None or "addresses" in item.values:
             target["ipv6"] = bool(target["addresses"]) or asks

@@ -15,6 +15,8 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms
 
 #: What ip -batch can take as one word and a file of systemd's as one value.
 _DESCRIPTION = re.compile(r"[^\"\\\x00-\x1f\x7f%#]{0,250}")
+#: Whose routes they are: a host and a network, say.
+_SET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,24 @@ def _routes(items, option, subject):
     return sorted(found, key=forms.route_key)
 
 
+def _route_sets(items, option, subject):
+    """Return {name: routes} of sets of routes; none of them is the default route, of which a link has one."""
+    found = {}
+    for index, item in enumerate(items):
+        where = f"{option}[{index}]"
+        if not _SET.fullmatch(item["name"]):
+            raise InvalidInput(
+                f"{item['name']!r} cannot name a set", subject, f"{where}.name", "Use letters, digits, '.', '_', '-' and '/'."
+            )
+        if item["name"] in found:
+            raise InvalidInput(f"the set {item['name']} is declared twice", subject, f"{where}.name", "Declare it once.")
+        routes = _routes(item["routes"], f"{where}.routes", subject)
+        if any(forms.is_default(one["to"]) for one in routes):
+            raise InvalidInput("a set has no default route", subject, f"{where}.routes", "Declare it as gateway.")
+        found[item["name"]] = routes
+    return found
+
+
 def _link(text, option, subject):
     return values.link_name(text, option, subject) if text else None
 
@@ -122,6 +142,8 @@ def parse(items, kind):
         }
         declared.update({key: item[key] for key in _PLAIN if item.get(key) is not None})
         more = {key: item[key] for key in _MORE if item.get(key) is not None}
+        if item.get("route_sets") is not None:
+            more["route_sets"] = _route_sets(item["route_sets"], f"{option}.route_sets", name)
         _check_together(name, option, declared, more)
         found.append(Item(name, option, item["state"], declared, more))
     return found

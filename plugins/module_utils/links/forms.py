@@ -91,6 +91,10 @@ def address_key(text):
     return (":" in text, text)
 
 
+def is_default(to):
+    return to in _DEFAULTS
+
+
 def split_gateways(routes):
     """Return (gateways, other routes): a default route without a metric of its own is a gateway."""
     gateways = [one["via"] for one in routes if one["to"] in _DEFAULTS and one["metric"] is None and one["via"]]
@@ -102,6 +106,18 @@ def all_routes(form):
     """Return the routes of a form, gateways included."""
     defaults = [{"to": _DEFAULTS[":" in via], "via": via, "metric": None} for via in form.get("gateway") or []]
     return [*(form.get("routes") or []), *defaults]
+
+
+def lost_routes(form, more=()):
+    """Return the routes of a form whose gateway is in no subnet of its addresses, nor of those in C(more)."""
+    known = [ipaddress.ip_interface(text).network for text in (*form["addresses"], *more)]
+    known += [ipaddress.ip_network(one["to"]) for one in all_routes(form) if one["via"] is None]
+    lost = []
+    for one in all_routes(form):
+        via = one["via"] and ipaddress.ip_address(one["via"])
+        if via and not via.is_link_local and not any(via.version == each.version and via in each for each in known):
+            lost.append(one)
+    return lost
 
 
 def _form(row, addresses, routes):

@@ -75,6 +75,16 @@ def read(host):
     return forms.links(*rows(host))
 
 
+def main_routes(host):
+    """Return [(link, route)] of the main table: routes as in forms, whoever made them."""
+    found = []
+    for row in _json(host, "-4", "route", "show", "table", "main") + _json(host, "-6", "route", "show", "table", "main"):
+        one = forms.route(row)
+        if one is not None and "dev" in row:
+            found.append((row["dev"], one))
+    return found
+
+
 def batch(host, lines, what, subject=None, force=False):
     """Carry out C(lines) with one ip(8); without C(force) it stops at the first that fails.
 

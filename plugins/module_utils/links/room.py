@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import engine, files
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import batch, declared, forms, iproute2, persist
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
@@ -87,6 +87,18 @@ class LinkRoom(engine.Room):
             raise Conflict(
                 "a link of that name is there and is not ours", item.name, f"{item.option}.name",
                 "Choose another name, or take it over with adopt: true.",
+            )
+
+    def check_ways(self, item, link, target):
+        """Refuse addresses with which a route of the link would lose its gateway; the kernel drops it, or refuses the rest."""
+        if "addresses" not in item.values:
+            return
+        dynamic = [f"{row['local']}/{row['prefixlen']}" for row in link.dynamic] if link else []
+        lost = forms.lost_routes(target, dynamic)
+        if lost:
+            raise InvalidInput(
+                f"no address is left in whose subnet the gateway {lost[0]['via']} to {lost[0]['to']} is", item.name,
+                f"{item.option}.addresses", "Declare an address of that subnet too, or other routes and gateways.",
             )
 
     def journal_key(self, name):

@@ -15,6 +15,11 @@ ROUTES = {
         "metric": {"type": "int"},
     },
 }
+ROUTE_SETS = {
+    "type": "list",
+    "elements": "dict",
+    "options": {"name": {"type": "str", "required": True}, "routes": {**ROUTES, "required": True}},
+}
 #: what every declared link can have
 LINK = {
     "name": {"type": "str", "required": True},

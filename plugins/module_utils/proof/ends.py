@@ -117,6 +117,11 @@ class Machine:
         link = self.links.get(network.bridge)
         return link["mac"] if link else None
 
+    def lan_mac(self, version):
+        """Return the MAC address of the link that has its first LAN address of an IP version, or None."""
+        first = self.lan[version][:1]
+        return next((link["mac"] for link in self.links.values() if first and first[0] in interfaces(link)), None)
+
     def own(self, version, but=None):
         """Return all of its addresses of an IP version, but those on one link."""
         found = [one for name, link in self.links.items() if name != but for one in interfaces(link)]
@@ -167,6 +172,9 @@ def nic_addresses(guest, nic, network, mac=None):
     wanted: dict = {}
     if "dhcp" in declared:
         wanted.update({one.version: None for one in network.addresses or ()})
+        if network.model == "bridged":
+            # Which it is the LAN's DHCP decides, and nobody knows beforehand.
+            wanted.update({one.version: None for one in network.subnets} or {4: None})
         for one in (network.dhcp.reservations if network.dhcp else None) or ():
             if (one.mac and one.mac == mac) or (one.mac is None and one.name == guest):
                 wanted[one.address.version] = str(one.address)
@@ -175,6 +183,24 @@ def nic_addresses(guest, nic, network, mac=None):
             one = ipaddress.ip_interface(text)
             wanted[one.version] = str(one.ip)
     return wanted
+
+
+def lan_link(network):
+    """Return the name of the host's link that is on the LAN of a bridged network."""
+    return network.uplink if network.attach == "macvtap" else network.bridge
+
+
+def lan_versions(nic, network, links):
+    """Return the IP versions that a NIC with addresses of its LAN may well get: those that its host has there.
+
+    A router advertisement brings IPv6 if the LAN has one. Nobody declares that, so it is waited for, and told if it did not come.
+
+    :param links: the host's.
+    """
+    if network.model != "bridged" or "dhcp" not in (nic.get("addresses") or ["dhcp"]):
+        return set()
+    name = lan_link(network)
+    return {one.version for link in links if link["name"] == name for one in interfaces(link)}
 
 
 def nic_state(guest, number, nic, network, host, links):
@@ -229,6 +255,9 @@ def guest_ends(name, facts):
                 if addresses.get(version) and family(version) not in known.get("families", []):
                     problems[version] = f"its probe has no {family(version)}"
             problems = {version: f"{label}: {text}" for version, text in problems.items()}
+            for version in sorted(lan_versions(nic, network, (facts["endpoints"].get(HOST) or {}).get("links") or [])):
+                if not addresses.get(version) and version not in problems:
+                    notes.append(f"{label} has no {family(version)} address, its host has one on that LAN; left out.")
             dev, mac = (link["name"], link["mac"]) if link else (None, None)
             found.append(End(label, "guest", name, guest, known.get("port"), network, dev, mac, addresses, problems))
     return found, notes

@@ -93,7 +93,16 @@ class Builder:
 
     def forced(self, src, version):
         """A guest that has no route out puts its packet on the host's bridge itself, for the host to forward."""
+        if src.network.model == "bridged":
+            return self.handed(src, version, src.host)
         mac = self.machines[src.host].bridge_mac(src.network)
+        if mac is None or src.dev is None or src.address(version) is None:
+            return {}
+        return {"via": mac, "dev": src.dev, "source": src.address(version)}
+
+    def handed(self, src, version, host):
+        """A guest on the LAN hands its packet to a host itself, as the outside does: nobody's routing table is touched."""
+        mac = self.machines[host].lan_mac(version)
         if mac is None or src.dev is None or src.address(version) is None:
             return {}
         return {"via": mac, "dev": src.dev, "source": src.address(version)}
@@ -109,17 +118,22 @@ class Builder:
                 kind = (src.host, src.network.name, dst.host, dst.network.name)
                 if self.pairs == "one" and seen.setdefault(kind, (src, dst)) != (src, dst):
                     continue
-                if src.host != dst.host and not self._addressable(src, dst):
+                if not self._addressable(src, dst):
                     continue
                 near = contract.same_network(src.party, dst.party)
+                inward = src.network.model == "bridged" and dst.network.model != "bridged"
                 for version in VERSIONS:
                     if src.has(version) and dst.has(version):
-                        forced = None if near else self.forced(src, version)
-                        self.each(src, dst, version, dst.address(version), self._reply(src, dst), forced)
+                        how = self.handed(src, version, dst.host) if inward else {}
+                        forced = None if near or inward else self.forced(src, version)
+                        self.each(src, dst, version, dst.address(version), self._reply(src, dst), forced, **how)
 
     def _addressable(self, src, dst):
-        """Return whether a guest of one host can mean a guest of another by an address; else note why not."""
-        if contract.same_network(src.party, dst.party):
+        """Return whether a guest can mean another, of another host too, by an address; else note why not."""
+        if src.host == dst.host and src.network.attach == "macvtap" and dst.network.model == "routed":
+            self._note(f"{src.network.name}@{src.host}: macvtap, so only another router leads to {dst.network.name}; left out.")
+            return False
+        if src.host == dst.host or dst.network.model == "bridged":
             return True
         taken = [one for network in self.machines[src.host].networks for one in network.subnets]
         for one in dst.network.subnets:
@@ -128,11 +142,22 @@ class Builder:
                     both = " and ".join(sorted((src.host, dst.host)))
                     self._note(f"{both} both have {one}: no guest can address the other host's.")
                     return False
-        mode = (dst.network.declared.get("return_routes") or {}).get("mode") or "none"
-        if mode == "none" and dst.network.model == "routed" and contract.verdict(src.party, dst.party).allowed:
-            self._note(f"{dst.network.name}@{dst.host} has no return_routes: guests of {src.host} have no way to it.")
+        lost = dst.network.model == "routed" and src.network.model != "bridged" and not self._told(dst.network, src.host)
+        if lost and contract.verdict(src.party, dst.party).allowed:
+            self._note(f"{dst.network.name}@{dst.host} has no return_routes for {src.host}: its guests have no way to it.")
             return False
         return True
+
+    def _told(self, network, host, on_lan=False):
+        """Return whether a machine was told the way to a routed network; guests on the LAN ask its gateway."""
+        wish = network.declared.get("return_routes") or {}
+        if (wish.get("mode") or "none") == "none":
+            return False
+        peers = wish.get("peers") or []
+        # Groups, and gateways that take no part in the proof: who stands behind them cannot be known here.
+        if not peers or any(one not in self.machines for one in peers):
+            return True
+        return any(self.machines[one].kind == "outside" for one in peers) if on_lan else host in peers
 
     def _note(self, text):
         if text not in self.notes:
@@ -141,9 +166,10 @@ class Builder:
     def _reply(self, src, dst):
         """Return whether a reply is owed: not where nobody told the other side a way back to a routed network."""
         network = src.network
-        if src.kind != "guest" or network.model != "routed" or network.masquerade or src.host == dst.host:
+        near = src.host == dst.host and (dst.network is None or dst.network.model != "bridged")
+        if src.kind != "guest" or network.model != "routed" or network.masquerade or near:
             return True
-        return ((network.declared.get("return_routes") or {}).get("mode") or "none") != "none"
+        return self._told(network, dst.host, dst.network is not None and dst.network.model == "bridged")
 
     def _sample(self, host):
         """Return the guests of a host that stand for their networks: all, or the first of each."""
@@ -153,7 +179,7 @@ class Builder:
     @staticmethod
     def _addresses(guest, one, version):
         """Return the addresses by which a guest asks its host: in its network, declared or not, and on the LAN."""
-        link = one.links.get(guest.network.bridge) or {}
+        link = one.links.get(guest.network.bridge) or {"addresses": ()}
         inside = [
             each.ip for each in ends_of.interfaces(link)
             if each.version == version and any(each.ip in subnet for subnet in guest.network.subnets)
@@ -174,8 +200,10 @@ class Builder:
                         forced = None if near else self.forced(guest, version)
                         self.each(guest, one.end, version, address, forced=forced)
                     # Without a route into the network, the host's kernel takes a link that it is told for the way.
-                    bridge = guest.network.bridge
-                    forced = {"dev": bridge} if gateway is None and bridge in one.links else None
+                    link = ends_of.lan_link(guest.network) if guest.network.model == "bridged" else guest.network.bridge
+                    forced = {"dev": link} if gateway is None and link in one.links else None
+                    if forced and guest.network.attach == "macvtap" and guest.mac and one.lan[version]:
+                        forced = {**forced, "via": guest.mac, "source": str(one.lan[version][0].ip)}
                     if one.end.has(version):
                         self.each(one.end, guest, version, guest.address(version), forced=forced)
 

@@ -94,12 +94,14 @@ class Steps:
         ports = extra_ports(networks)
         inner = sorted({*ports, *forwarded_ports(networks)})
         by_name = {one.name: one for one in networks}
+        links, uplinks = host_links(self.host)
         calls = {HOST: functools.partial(self._listen_host, text, outside, port, ports)}
         for item in guests:
-            calls[item["name"]] = functools.partial(self._listen_guest, text, item, by_name, port, inner, wait_s)
+            calls[item["name"]] = functools.partial(self._listen_guest, text, item, by_name, port, inner, wait_s, links)
         found = guest_agent.in_parallel(calls)
         if isinstance(found[HOST], VirtnetError):
             raise found[HOST]
+        found[HOST].update(links=links, uplinks=uplinks)
         return {
             end: {"kind": "guest", "error": words(one)} if isinstance(one, VirtnetError) else one
             for end, one in found.items()
@@ -107,26 +109,26 @@ class Steps:
 
     def _listen_host(self, text, outside, port, ports):
         ready = self._probe(HOST, text).start("wire" if outside else "socket", ports, port)
-        links, uplinks = host_links(self.host)
-        return {"kind": "outside" if outside else "host", "links": links, "uplinks": uplinks, **ready}
+        return {"kind": "outside" if outside else "host", **ready}
 
-    def _listen_guest(self, text, item, networks, port, ports, wait_s):
+    def _listen_guest(self, text, item, networks, port, ports, wait_s, host):
         probe = self._probe(item["name"], text)
         ready = probe.start("wire", ports, port)
         deadline = time.monotonic() + wait_s
         while True:
             links = answers.links(probe.channel.agent.interfaces())
-            if time.monotonic() >= deadline or not self._lacking(item, links, networks):
+            if time.monotonic() >= deadline or not self._lacking(item, links, networks, host):
                 return {"kind": "guest", "links": links, **ready}
             time.sleep(PAUSE_S)
 
-    def _lacking(self, item, links, networks):
-        """Return whether a NIC has not all of its addresses yet."""
+    def _lacking(self, item, links, networks, host):
+        """Return whether a NIC has not all of its addresses yet; C(host): the host's own links."""
         for number, nic in enumerate(item.get("nics") or []):
             network = networks.get(nic.get("network"))
             if network is None or (nic.get("link") or "up") == "down":
                 continue
-            if ends.nic_state(item["name"], number, nic, network, self.name, links)[2]:
+            _link, found, problems = ends.nic_state(item["name"], number, nic, network, self.name, links)
+            if problems or any(not found.get(version) for version in ends.lan_versions(nic, network, host)):
                 return True
         return False
 

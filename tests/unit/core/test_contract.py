@@ -99,6 +99,11 @@ CASES = [
     ("host", "macvtap", "tcp", 22, None),
     ("host@2", "macvtap", "tcp", 22, "own"),
     ("macvtap", "outside", "tcp", 22, "own"),
+    ("macvtap", "macvtap", "tcp", 22, "own"),
+    # The host itself would have to deliver it; to a guest of another host the LAN does.
+    ("nat", "macvtap", "tcp", 22, None),
+    ("nat@2", "macvtap", "tcp", 22, "host"),
+    ("routed", "macvtap", "tcp", 22, None),
 ]
 
 
@@ -164,3 +169,11 @@ def test_where_a_forward_leads():
     for to, found in (({"guest": "vm0"}, ["10.5.0.2", "fd05::2"]), ({"address": "10.5.0.9"}, ["10.5.0.9"]), ({"guest": "x"}, [])):
         rule = models.parse_port_forward({"name": "web", "listen": {"ports": "1"}, "to": to}, "f", "n")
         assert [str(one) for one in forward_targets(network, rule)] == found
+
+
+def test_a_bridge_isolates_its_own_ports_only():
+    """Guests of a LAN on two hosts are on two bridges."""
+    lan = models.parse_network({"name": "b", "model": "bridged", "policy": {"port_isolation": True}}, "")
+    one, other, far = (Endpoint("guest", host, lan) for host in ("1", "1", "2"))
+    assert not verdict(one, other).allowed
+    assert verdict(one, far).allowed

@@ -23,6 +23,10 @@ def reserved(*rows):
     return dhcp(reservations=[{"name": name, "mac": mac, "address": address} for name, mac, address in rows])
 
 
+def macvtap(**changes):
+    return {"name": "m", "model": "bridged", "attach": "macvtap", "uplink": "eth0", **changes}
+
+
 BAD = [
     # item, option, words of the message
     (nat(name="a<b>"), "networks[0].name", "cannot be a name"),
@@ -88,6 +92,10 @@ BAD = [
     ),
     ({"name": "i", "model": "isolated", "addresses": ["10.1.0.1/24"]}, "networks[0].addresses", "without DHCP"),
     ({"name": "b", "model": "bridged", "addresses": ["10.1.0.1/24"]}, "networks[0].addresses", "no address of its own"),
+    ({"name": "b", "model": "bridged", "masquerade": True}, "networks[0].masquerade", "nothing to translate"),
+    ({"name": "b", "model": "bridged", "policy": {"deny_host": True}}, "networks[0].policy.deny_host", "on the LAN"),
+    (macvtap(mtu=9000), "networks[0].mtu", "which has no bridge"),
+    (macvtap(policy={"port_isolation": True}), "networks[0].policy.port_isolation", "with attach: macvtap"),
 ]
 
 

@@ -3,7 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from virtnet_lab import image, ssh
+import os
+import struct
+
+from virtnet_lab import image, ssh, tapnodes
 from virtnet_lab.config import parse, read_raw
 from virtnet_lab.host import fingerprint
 from virtnet_lab.hostfiles import HostKeys, host_files, machine_id
@@ -37,11 +40,14 @@ def test_a_host_has_exactly_these_files():
     assert sorted(files("kvm1")) == [
         "etc/hostname",
         "etc/hosts",
+        "etc/lab/tapnodes.py",
         "etc/machine-id",
         "etc/resolv.conf",
         "etc/ssh/ssh_host_ed25519_key",
         "etc/ssh/ssh_host_ed25519_key.pub",
         "etc/systemd/network/50-lab-eth0.network",
+        "etc/systemd/system/lab-tapnodes.service",
+        "etc/systemd/system/multi-user.target.wants/lab-tapnodes.service",
         "etc/tmpfiles.d/lab-devices.conf",
         "root/.ssh/authorized_keys",
     ]
@@ -54,6 +60,7 @@ def test_secrets_are_for_root_only():
 def test_only_kvm_hosts_run_libvirt():
     assert files("pc")["etc/systemd/system/libvirtd.socket"].link == "/dev/null"
     assert not any("libvirt" in name for name in files("kvm1"))
+    assert not any("tapnodes" in name for name in files("pc"))
 
 
 def test_a_static_host_has_one_global_ipv6_address_and_its_router_from_ra():
@@ -93,6 +100,39 @@ def test_the_gateway_serves_dhcp_ra_and_dns():
 def test_devices_are_made_by_the_host_with_its_own_groups():
     text = files("kvm1", {"kvm": "0660 kvm 10:232"})["etc/tmpfiles.d/lab-devices.conf"].text
     assert text == "c /dev/kvm 0660 root kvm - 10:232\n"
+
+
+def message(kind, index, *attributes):
+    body = struct.pack("=BxHiII", 0, 1, index, 0, 0) + b"".join(
+        struct.pack("=HH", 4 + len(value), key) + value + b"\0" * (-len(value) % 4) for key, value in attributes
+    )
+    return struct.pack("=IHHII", 16 + len(body), kind, 0, 0, 0) + body
+
+
+def test_the_kernel_says_which_links_come_and_go():
+    data = message(16, 7, (4, b"\x00\x05\x00\x00"), (3, b"macvtap0\0")) + message(17, 8, (3, b"odd\0")) + message(24, 9)
+    assert tapnodes.messages(data) == [(16, 7, "macvtap0"), (17, 8, "odd")]
+    assert tapnodes.messages(data[:-1])[:2] == tapnodes.messages(data)
+    assert tapnodes.messages(b"\0" * 40) == tapnodes.messages(b"short") == []
+
+
+def test_nodes_of_links_that_are_gone_are_removed(tmp_path, monkeypatch):
+    links, dev = tmp_path / "net", tmp_path / "dev"
+    (links / "macvtap0" / "tap7").mkdir(parents=True)
+    (links / "macvtap0" / "ifindex").write_text("7\n")
+    (links / "macvtap0" / "tap7" / "dev").write_text("240:3\n")
+    (links / "eth0").mkdir()
+    (links / "eth0" / "ifindex").write_text("2\n")
+    dev.mkdir()
+    for name in ("tap7", "tap9", "tape"):
+        (dev / name).touch()
+    made = []
+    monkeypatch.setattr(tapnodes, "LINKS", links)
+    monkeypatch.setattr(tapnodes, "DEV", dev)
+    monkeypatch.setattr(tapnodes.os, "mknod", lambda path, mode, number: made.append((path.name, oct(mode), number)))
+    tapnodes.look()
+    assert made == [("tap7", "0o20600", os.makedev(240, 3))]
+    assert [one.name for one in dev.iterdir()] == ["tape"]
 
 
 def test_machine_ids_are_unique_and_stable():

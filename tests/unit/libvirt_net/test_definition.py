@@ -76,6 +76,16 @@ def test_rendering_twice_changes_nothing(changes):
     assert definition.parse_mark(again)["model"] == declared.model
 
 
+@pytest.mark.parametrize("model", ["routed", "isolated", "bridged"])
+def test_on_a_bridge_of_the_hosts_libvirt_is_told_nothing_that_it_refuses(model):
+    more = {} if model == "bridged" else {"addresses": ["10.64.100.1/24"], "bridge_owner": "host"}
+    declared = network(model=model, mtu=9000, dhcp=None, routes=[], **{"addresses": None, **more})
+    # Also where it has been on a bridge of libvirt's before.
+    for tree in (definition.edit(declared), definition.edit(declared, definition.edit(network(mtu=9000)))):
+        assert {one.tag for one in tree} - {"name", "metadata", "uuid", "port"} == {"forward", "bridge"}
+        assert tree.find("forward").get("mode") == "bridge" and dict(tree.find("bridge").attrib) == {"name": declared.bridge}
+
+
 def test_taking_over_leaves_alone_what_is_not_declared():
     tree = definition.load(BY_HAND)
     declared = models.parse_networks(
@@ -102,6 +112,22 @@ def test_a_changed_reservation_keeps_the_other_elements():
     dhcp = definition.edit(declared, tree).find("ip/dhcp")
     assert [child.tag for child in dhcp] == ["range", "host", "bootp"]
     assert dhcp.find("host").get("name") == "vm1"
+
+
+LAN = {"model": "bridged", "addresses": None, "dhcp": None}
+
+
+def test_a_lan_on_a_bridge_and_back_again():
+    """What libvirt adds of the one way is not left over for the other."""
+    macvtap = definition.edit(network(**LAN, attach="macvtap", uplink="eth0"))
+    macvtap.find("forward").set("dev", "eth0")
+    bridge = definition.edit(network(**LAN, bridge="br0", uplink="eth0", mtu=9000), macvtap)
+    assert dict(bridge.find("forward").attrib) == {"mode": "bridge"} and len(bridge.find("forward")) == 0
+    assert bridge.find("bridge").get("name") == "br0" and bridge.find("mtu") is None
+    other = definition.edit(network(**LAN, attach="macvtap", uplink="eth1"), macvtap)
+    assert other.find("forward").get("dev") is None
+    assert [one.get("dev") for one in other.find("forward")] == ["eth1"]
+    assert definition.edit(network(**LAN, attach="macvtap", uplink="eth0"), bridge).find("bridge") is None
 
 
 def test_nat_by_libvirt_translates_ipv6_too():

@@ -8,6 +8,7 @@ import pytest
 
 NAT = {"name": "natnet", "model": "nat", "bridge": "natbr0", "addresses": ["10.64.100.1/24", "fd00:64::1/64"]}
 ROUTED = {"name": "rtnet", "model": "routed", "bridge": "rtbr0", "addresses": ["10.64.120.1/24"]}
+LAN = {"name": "lannet", "model": "bridged", "bridge": "br0", "uplink": "eth0"}
 ISOLATED = {"name": "isonet", "model": "isolated", "bridge": "isobr0", "subnets": ["10.64.130.0/24"]}
 
 
@@ -53,7 +54,7 @@ def lab(networks=(NAT,), guests=None):
 class Lab:
     """What the tests build fleets of."""
 
-    NAT, ROUTED, ISOLATED = NAT, ROUTED, ISOLATED
+    NAT, ROUTED, ISOLATED, LAN = NAT, ROUTED, ISOLATED, LAN
     link, end, guest, kvm, outside, lab = map(staticmethod, (link, end, guest, kvm, outside, lab))
 
     @staticmethod

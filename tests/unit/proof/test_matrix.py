@@ -140,6 +140,36 @@ def test_no_reply_is_owed_where_nobody_was_told_the_way_back(fleet):
     assert cells(plan, **{"from": "outside", "to": "rt0@kvm1"})[0]["expected"] == "yes"
 
 
+def test_a_reply_is_owed_by_those_who_were_told(fleet):
+    def owed(*peers):
+        told = {**fleet.ROUTED, "return_routes": {"mode": "static", "peers": list(peers)}}
+        facts = fleet.lab([told], [fleet.guest("rt0", "rtnet", "10.64.120.2/24")])
+        facts["far"] = fleet.outside(fleet.link("eth0", "10.77.0.51/24"))
+        return {cell["to"] for cell in matrix.plan(facts)["cells"] if cell["from"] == "rt0@kvm1" and cell["reply"]} - {"kvm1"}
+
+    assert owed("outside") == {"outside"} and owed("far", "outside") == {"outside", "far"}
+    # Whom a gateway or a group stands for is not known here.
+    assert owed() == owed("gateway") == owed("outside", "routers") == {"outside", "far"}
+
+
+def test_guests_of_two_hosts_reach_each_other_where_both_were_told(fleet):
+    def routed(name, subnet, *peers):
+        more = {"return_routes": {"mode": "static", "peers": list(peers)}} if peers else {}
+        return {**fleet.ROUTED, "name": name, "addresses": [f"10.64.{subnet}.1/24"], **more}
+
+    def between(first, second):
+        guests = [fleet.guest("vm0", "r1", "10.64.1.2/24"), fleet.guest("vm2", "r2", "10.64.2.2/24")]
+        plan = matrix.plan(two(fleet, routed("r1", 1, *first), routed("r2", 2, *second), guests))
+        found = [cell for cell in plan["cells"] if "@" in cell["from"] and "@" in cell["to"] and cell["protocol"] == "tcp"]
+        assert all(cell["expected"] == "yes" and len(cell["source_expected"]) == 1 for cell in found)
+        return {cell["from"][:3]: cell["reply"] for cell in found}
+
+    assert between(["kvm2"], ["kvm1"]) == {"vm0": True, "vm2": True}
+    # Only kvm2 was told the way to r1: packets of vm2 arrive there, the answers do not come back to r2.
+    assert between(["kvm2"], []) == {"vm2": False}
+    assert between([], []) == {}
+
+
 def two(fleet, first, second, guests=()):
     one, other = guests or [
         fleet.guest(name, network["name"], "10.64.100.2/24") for name, network in (("vm0", first), ("vm2", second))

@@ -34,7 +34,7 @@ class Modules:
         assert predicted[key] == real[key], arguments
         if again:
             repeated = self.run(name, **arguments)
-            assert not repeated["changed"] and repeated["actions"] == [] and repeated[key] == real[key], arguments
+            assert not repeated["changed"] and repeated["actions"] == [] and repeated[key] == real[key], (arguments, repeated)
         return real
 
     def timed(self, name, **arguments):

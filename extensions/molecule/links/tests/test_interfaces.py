@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 STEPS = [
-    {"mtu": 1400, "addresses": ["10.98.0.1/24", "fd00:98::1/64"]},
+    {"mtu": 1400, "addresses": ["10.98.0.1/24", "fd00:98::1/64"], "routes": []},
     {"routes": [{"to": "10.97.0.0/16", "via": "10.98.0.9"}, {"to": "fd00:97::/64", "via": "fd00:98::9", "metric": 50}]},
     {"mac": "02:00:00:00:00:55", "description": "the second cable", "addresses": ["10.98.0.2/24"], "routes": []},
     {"addresses": ["10.98.0.2/24", "fd00:98::2/64"], "routes": [{"to": "10.96.0.0/16", "via": "10.98.0.9"}]},
@@ -32,7 +32,7 @@ def veth(host):
 
 def look(host, name):
     return host.check_output(
-        f"ip -o address show {name} | sed 's/^[0-9]*: //; s/ tentative//; s/valid_lft.*//';"
+        f"ip -o address show {name} | grep -v ' fe80:' | sed 's/^[0-9]*: //; s/ tentative//; s/valid_lft.*//';"
         f" ip -o link show {name} | grep -o 'mtu [0-9]*\\|ether [^ ]*';"
         f" ip route show dev {name}; ip -6 route show dev {name} | sed 's/ expires.*//; s/nhid [0-9]* //';"
         " ls /etc/systemd/network"
@@ -68,10 +68,72 @@ def test_nothing_to_do_writes_nothing(host, modules):
 
 
 def test_the_uplink_gets_an_mtu_and_gives_it_back(host, modules):
+    """A larger one: with a smaller one than the others of the LAN have, their full frames are lost, and the connection hangs."""
     before = look(host, "eth0")
-    modules.step("host_iface", "interfaces", interfaces=[{"name": "eth0", "mtu": 1400}])
+    modules.step("host_iface", "interfaces", interfaces=[{"name": "eth0", "mtu": 1600}])
     modules.step("host_iface", "interfaces", interfaces=[{"name": "eth0", "state": "absent"}])
     assert look(host, "eth0") == before
+
+
+def sets(name, **wanted):
+    rows = [{"name": key, "routes": [{"to": to, "via": via} for to, via in routes.items()]} for key, routes in wanted.items()]
+    return {"interfaces": [{"name": name, "state": "present", "route_sets": rows}]}
+
+
+def test_routes_that_others_ask_for_stand_beside_all_others(host, modules, veth):
+    """Three ask for routes, each takes its own back, and the administrator's stay."""
+    host.run_test("ip route add 10.93.0.0/16 via 10.95.0.8 dev lnketh1 proto static")
+    before = look(host, veth)
+    modules.step("host_iface", "interfaces", **sets(veth, a={"10.91.0.0/16": "10.95.0.7", "10.93.0.0/16": "10.95.0.8"}))
+    modules.run("host_iface", **sets(veth, b={"10.91.0.0/16": "10.95.0.7"}, c={"10.90.0.0/16": "10.95.0.7"}))
+    modules.step("host_iface", "interfaces", **sets(veth, c={"10.90.0.0/16": "10.95.0.6"}))
+    said = host.check_output("ip route show dev lnketh1")
+    assert "10.91.0.0/16 via 10.95.0.7" in said and "10.90.0.0/16 via 10.95.0.6" in said and "10.94.0.0/16" in said
+    modules.run("host_iface", **sets(veth, a={}, c={}))
+    said = host.check_output("ip route show dev lnketh1")
+    assert "10.91.0.0/16" in said and "10.93.0.0/16" in said and "10.90.0.0/16" not in said
+    modules.step("host_iface", "interfaces", **sets(veth, b={}))
+    assert look(host, veth) == before
+    assert not host.file("/etc/virtnet/routes.d").exists
+
+
+def test_what_else_is_declared_of_a_link_with_such_routes(host, modules, veth):
+    before = look(host, veth)
+    modules.run("host_iface", **sets(veth, a={"10.91.0.0/16": "10.95.0.7"}))
+    modules.step("host_iface", "interfaces", interfaces=[{"name": veth, "mtu": 1400, "routes": []}])
+    assert "10.91.0.0/16" in host.check_output("ip route show dev lnketh1")
+    modules.step("host_iface", "interfaces", **sets(veth, a={}))
+    said = host.check_output("ip route show dev lnketh1; ip link show lnketh1")
+    assert "10.91.0.0/16" not in said and "mtu 1400" in said
+    modules.step("host_iface", "interfaces", interfaces=[{"name": veth, "state": "absent"}])
+    assert look(host, veth) == before
+
+
+def test_such_routes_on_a_bridge_of_ours(host, modules):
+    bridge = {"name": "lnkbr7", "addresses": ["10.95.7.1/24"], "routes": []}
+    modules.run("host_bridge", bridges=[bridge])
+    try:
+        modules.step("host_iface", "interfaces", **sets("lnkbr7", a={"10.91.0.0/16": "10.95.7.7"}))
+        assert not modules.run("host_bridge", bridges=[bridge])["changed"]
+        assert "10.91.0.0/16 via 10.95.7.7" in host.check_output("ip route show dev lnkbr7")
+        modules.step("host_iface", "interfaces", **sets("lnkbr7", a={}))
+        assert not modules.run("host_bridge", bridges=[bridge])["changed"]
+        assert "10.91.0.0/16" not in host.check_output("ip route show dev lnkbr7")
+    finally:
+        modules.run("host_bridge", bridges=[{"name": "lnkbr7", "state": "absent"}])
+
+
+def test_such_routes_take_nobodys_place(host, modules, veth):
+    for to in ("10.95.0.0/24", "10.94.0.0/16"):
+        assert f"there is a route to {to} already" in modules.refused("host_iface", **sets(veth, a={to: "10.95.0.7"}))
+    assert "no default route" in modules.refused("host_iface", **sets(veth, a={"0.0.0.0/0": "10.95.0.7"}))
+
+
+def test_a_route_does_not_lose_its_gateway(host, modules, veth):
+    before = look(host, veth)
+    item = {"name": veth, "addresses": ["10.98.0.1/24"]}
+    assert "the gateway 10.95.0.9 to 10.94.0.0/16" in modules.refused("host_iface", interfaces=[item])
+    assert look(host, veth) == before
 
 
 def test_refusals(host, modules):

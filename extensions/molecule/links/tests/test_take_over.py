@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import subprocess
 import time
 
 import pytest
@@ -25,7 +26,7 @@ LOOK = (
 
 def look(host):
     """Return what the host has, once its router has spoken again."""
-    for _again in range(40):
+    for _again in range(100):
         text = host.check_output(LOOK)
         if "proto ra" in text and "default" in text:
             break
@@ -90,11 +91,16 @@ def test_dhcp(host, modules, capsys):
         f"printf '\\n[DHCPv4]\\nRouteMetric=100\\n') > {file}"
     )
     static = modules.static("eth0")[0]
-    host.run_test(f"sed -i '/DHCP=ipv4/a Address={static}\\nGateway=10.77.0.1' {file} && networkctl reload && sleep 3")
+    host.run_test(f"sed -i '/DHCP=ipv4/a Address={static}\\nGateway=10.77.0.1' {file} && networkctl reload")
 
     def lease():
-        rows = json.loads(host.check_output("ip -j -4 address"))
-        return [(row["ifname"], one["local"]) for row in rows for one in row["addr_info"] if one.get("dynamic")]
+        for _again in range(60):
+            rows = json.loads(host.check_output("ip -j -4 address"))
+            found = [(row["ifname"], one["local"]) for row in rows for one in row["addr_info"] if one.get("dynamic")]
+            if found:
+                break
+            time.sleep(0.25)
+        return found
 
     try:
         (name, address), = lease()
@@ -104,7 +110,6 @@ def test_dhcp(host, modules, capsys):
         assert not modules.run("host_bridge", bridges=IN)["changed"]
         assert lease() == [("lnkbr0", address)]
         modules.run("host_bridge", bridges=OUT)
-        time.sleep(3)
         assert lease() == [("eth0", address)]
     finally:
         modules.run("host_bridge", bridges=OUT)
@@ -118,6 +123,35 @@ def test_a_wrong_gateway_puts_all_back(host, modules, manager):
     result = modules("host_bridge", bridges=[{**IN[0], "gateway": ["10.77.0.253"]}], manager=manager)
     try:
         assert result["failed"] and "did not answer" in result["msg"], result
+    finally:
+        modules.run("host_bridge", bridges=OUT, manager=manager)
+    if manager == "none":
+        host.run_test("networkctl reconfigure eth0")
+    assert look(host) == before
+
+
+@contextlib.contextmanager
+def unplugged(host, name):
+    """Another machine's cable is out of the LAN's switch."""
+    lab = host.backend.ansible_runner.get_variables(host.backend.host)["lab_hosts_lab"]
+    port = ["ip", "-n", f"{lab}-lan", "link", "set", name]
+    subprocess.run([*port, "down"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*port, "up"], check=True)
+
+
+@pytest.mark.parametrize("manager", ["networkd", "none"])
+def test_a_silent_gateway_puts_all_back(host, modules, manager):
+    """The task comes back over the same connection, and says so."""
+    before = look(host)
+    try:
+        with unplugged(host, "gateway1"):
+            result = modules("host_bridge", bridges=IN, manager=manager)
+            assert result["failed"] and "gateway 10.77.0.1 did not answer on lnkbr0" in result["msg"], result
+            assert not host.interface("lnkbr0").exists and not host.file("/etc/systemd/network/00-virtnet-eth0.network").exists
+            assert modules.static("eth0")
     finally:
         modules.run("host_bridge", bridges=OUT, manager=manager)
     if manager == "none":

@@ -38,7 +38,7 @@ class NoManager:
     def link_files(self, form, **options):
         return {}
 
-    def existing_files(self, form, declared):
+    def existing_files(self, form, declared, added=(), removed=()):
         return {}
 
     def remembered(self, name):

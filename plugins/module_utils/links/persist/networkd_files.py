@@ -120,14 +120,7 @@ class Network:
     def routes(self):
         """Return the routes as forms have them; those that no form can express (tables, types) are left out."""
         found = [{"to": _default(via), "via": via, "metric": None} for via in self._gateways()]
-        for name, entries in self.sections:
-            if name == "Route":
-                one = dict(entries)
-                if set(one) <= {"Destination", "Gateway", "Metric"} and not one.get("Gateway", "").startswith("_"):
-                    to = one.get("Destination") or _default(one.get("Gateway", ""))
-                    metric = int(one["Metric"]) if one.get("Metric") else None
-                    found.append({"to": str(ipaddress.ip_network(to, strict=False)), "via": one.get("Gateway"), "metric": metric})
-        return found
+        return found + [one for one in map(_route, self.sections) if one]
 
     def _gateways(self):
         return [one for one in self.values("Network", "Gateway") if not one.startswith("_")]
@@ -142,7 +135,8 @@ class Network:
         wanted = sorted(routes, key=forms.route_key)
         if sorted(self.routes, key=forms.route_key) == wanted:
             return
-        self.drop("Route")
+        # Those that no form can express stay.
+        self.sections = [one for one in self.sections if _route(one) is None]
         plain = [one for one in wanted if one["via"] and one["metric"] is None and one["to"] in ("0.0.0.0/0", "::/0")]
         special = [one for one in self.values("Network", "Gateway") if one.startswith("_")]
         self.set("Network", "Gateway", *special, *(one["via"] for one in plain))
@@ -158,6 +152,17 @@ class Network:
 
     def text(self):
         return render(self.sections)
+
+
+def _route(section):
+    """Return a [Route] section as forms have it; None if it is another section, or one that no form can express."""
+    name, entries = section
+    one = dict(entries)
+    if name != "Route" or not set(one) <= {"Destination", "Gateway", "Metric"} or one.get("Gateway", "").startswith("_"):
+        return None
+    to = one.get("Destination") or _default(one.get("Gateway", ""))
+    metric = int(one["Metric"]) if one.get("Metric") else None
+    return {"to": str(ipaddress.ip_network(to, strict=False)), "via": one.get("Gateway"), "metric": metric}
 
 
 def _default(via):
@@ -199,6 +204,17 @@ def network(form, base="", declared=ALL, dns=None, carrier_needed=True):
         file.set("Network", "IPv6AcceptRA", "no")
     if "ipv6" in form and not file.dynamic:
         file.set("Network", "LinkLocalAddressing", *([] if form["ipv6"] else ["no"]))
+    return file.text()
+
+
+def with_routes(text, added, removed):
+    """Return a .network file with and without certain routes; all others stay, also those that no form can express."""
+    file = Network(text)
+    before = file.routes
+    wanted = [one for one in before if one not in removed]
+    wanted += [one for one in added if one not in wanted]
+    if sorted(wanted, key=forms.route_key) != sorted(before, key=forms.route_key):
+        file.set_routes(wanted)
     return file.text()
 
 

@@ -1,13 +1,14 @@
 # Copyright (c) 2026, the virtnet.kvm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host has over its base image: the files of its overlay. Pure: configuration in, contents out."""
+"""What a host has over its base image: the files of its overlay. Configuration in, contents out."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from virtnet_lab.config import Config, Host
 
@@ -26,6 +27,8 @@ KVM_UNITS = (
     "virtlogd-admin.socket",
 )
 UNITS = "etc/systemd/system"
+#: The program that stands in for udev in a KVM host; it runs there as it is here.
+TAPNODES = Path(__file__).with_name("tapnodes.py")
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,15 @@ def host_files(config: Config, host: Host, keys: HostKeys, devices: Mapping[str,
         "etc/tmpfiles.d/lab-devices.conf": Entry(_devices(devices)),
         "root/.ssh/authorized_keys": Entry(keys.authorized, mode=0o600),
     }
-    if host.kind != "kvm":
+    if host.kind == "kvm":
+        files.update(
+            {
+                "etc/lab/tapnodes.py": Entry(TAPNODES.read_text(encoding="utf-8")),
+                f"{UNITS}/lab-tapnodes.service": Entry(TAPNODES_UNIT),
+                f"{UNITS}/multi-user.target.wants/lab-tapnodes.service": Entry(link="../lab-tapnodes.service"),
+            }
+        )
+    else:
         files.update({f"{UNITS}/{unit}": Entry(link="/dev/null") for unit in KVM_UNITS})
     if host.kind == "gateway":
         files.update(
@@ -112,6 +123,21 @@ def _devices(devices: Mapping[str, str]) -> str:
         lines.append(f"c /dev/{name} {mode} root {group} - {number}\n")
     return "".join(lines)
 
+
+TAPNODES_UNIT = """\
+[Unit]
+Description=Device nodes of macvtap links
+Before=libvirtd.service
+
+[Service]
+Type=notify
+ExecStart=/usr/bin/python3 -I /etc/lab/tapnodes.py
+Restart=on-failure
+RestartSec=200ms
+
+[Install]
+WantedBy=multi-user.target
+"""
 
 GATEWAY_UNIT = """\
 [Unit]

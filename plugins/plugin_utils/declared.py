@@ -1,0 +1,25 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Items of the data model as a filter takes them: by the same spec as the modules do."""
+
+from __future__ import annotations
+
+from ansible.errors import AnsibleFilterError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.virtnet.kvm.plugins.module_utils import argspec
+from ansible_collections.virtnet.kvm.plugins.plugin_utils.plain import plain
+
+SPEC = {"networks": {"type": "list", "elements": "dict", "required": True, "options": argspec.network_options()}}
+
+
+def networks(items, name):
+    """Return network items with their values converted, a text C(false) from the command line too.
+
+    :param name: of the filter, for the error.
+    """
+    checked = ArgumentSpecValidator(SPEC).validate({"networks": plain(items)})
+    if checked.error_messages:
+        raise AnsibleFilterError(f"virtnet.kvm.{name}: {'; '.join(checked.error_messages)}")
+    return checked.validated_parameters["networks"]
