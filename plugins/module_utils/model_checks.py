@@ -76,7 +76,7 @@ def _check_bridged(network):
     """Refuse what a network on the LAN cannot have: the host is no gateway there, and filters nothing."""
     if network.masquerade:
         refuse(network, "masquerade", "a bridged network is on the LAN, there is nothing to translate", "Use the model nat.")
-    for key in ("host_access", "deny_host"):
+    for key in ("host_access", "deny_host", "log_drops"):
         if getattr(network.policy, key):
             refuse(network, f"policy.{key}", f"{key} with the model bridged", "Its guests are on the LAN; use the model routed.")
     if network.attach == "macvtap":

@@ -41,6 +41,9 @@ notes:
   - A drop of these rules is final. A packet that they let pass is still seen by libvirt's rules, firewalld's, Docker's.
   - Options of a network that are not given (V(addresses), V(dhcp), V(routes)) stay as they were at the last run.
   - With I(policy.log_drops), drops go to netlink group 64; read them with C(tcpdump -ni nflog:64).
+  - Guests of bridged networks are on the LAN, which is outside; nothing of theirs is filtered.
+  - I(policy.allow_to) is refused where libvirt's own rules would drop the packets behind these, into a network with
+    I(firewall=libvirt), and from or to an isolated network whose bridge is libvirt's.
   - Within one network, what one guest may do to another is limited to the gateway's and reserved addresses being kept.
 requirements:
   - nft (nftables 1.0 or newer), unshare (util-linux)
@@ -67,8 +70,10 @@ EXAMPLES = r"""
           allow_to:
             - {network: db, protocol: tcp, ports: ["5432"]}
       - name: db
-        model: isolated
-        subnets: [10.64.102.0/24]
+        model: routed
+        addresses: [10.64.102.1/24]
+        policy:
+          deny_host: true
 
 - name: Take the policy of a network away, after the network itself
   virtnet.kvm.net_policy:

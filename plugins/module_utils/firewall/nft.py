@@ -23,6 +23,8 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.ruleset impor
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import RUN
 
 EXPECTED = os.path.join(RUN, "nft-expected.json")
+#: Made once: json.dumps() with options makes one a call, and a table may have ten thousand elements.
+_encode = json.JSONEncoder(sort_keys=True).encode
 _FAR_LINES = 8
 
 
@@ -44,7 +46,7 @@ def canonical(listing):
             )
             continue
         if "elem" in body:
-            body["elem"] = sorted(body["elem"], key=lambda element: json.dumps(element, sort_keys=True))
+            body["elem"] = sorted(body["elem"], key=_encode)
         table[f"{kind} {body['name']}"] = {
             key: value for key, value in body.items() if key not in ("family", "table", "name")
         }
@@ -53,7 +55,7 @@ def canonical(listing):
 
 def digest(tables):
     """Return a digest of the canonical form. Pure."""
-    return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_encode(tables).encode()).hexdigest()
 
 
 def differences(expected, found):
@@ -82,7 +84,7 @@ def _object_differences(expected, found):
     a = expected if isinstance(expected, list) else expected.get("elem", [])
     b = found if isinstance(found, list) else found.get("elem", [])
     what = "rule" if isinstance(expected, list) else "element"
-    known, present = [{json.dumps(one, sort_keys=True) for one in side} for side in (a, b)]
+    known, present = [set(map(_encode, side)) for side in (a, b)]
     lines = []
     if present - known:
         lines.append(f"{len(present - known)} {what}(s) added, such as {min(present - known)}")

@@ -257,12 +257,32 @@ class PolicyRoom(FirewallRoom):
                         f"allow_to from {network.model} to {target.model}: bridged guests are outside, with all of their LAN",
                         network.name, path, "Use port_forwards, or a routed network.",
                     )
+                _check_passage(network, target, path)
         for network in others:
             for access in network.policy.allow_to:
                 if access.network not in known:
                     self._warnings.append(
                         f"The network {network.name} has allow_to {access.network}, which is no longer known on this host."
                     )
+                elif known[access.network].firewall == "libvirt":
+                    self._warnings.append(
+                        f"The network {network.name} has allow_to {access.network}: libvirt's own rules refuse it there now."
+                    )
+
+
+def _check_passage(network, target, path):
+    """Refuse what libvirt's own rules drop behind ours: into its nat networks, and into and out of its isolated ones."""
+    for one in (network, target):
+        if one.model == "isolated" and one.bridge_owner == "libvirt":
+            raise InvalidInput(
+                f"allow_to from {network.name} to {target.name}: libvirt's own rules close {one.name}, an isolated network",
+                network.name, path, f"Give {one.name} bridge_owner: host.",
+            )
+    if target.firewall == "libvirt":
+        raise InvalidInput(
+            f"allow_to into {target.name}, which has firewall: libvirt", network.name, path,
+            f"libvirt's rules refuse it; give {target.name} firewall: nftables.",
+        )
 
 
 def _check_bridges(wanted, others):

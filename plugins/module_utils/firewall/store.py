@@ -153,8 +153,20 @@ def load():
     )
 
 
+#: Made once, and without indent: that is the encoder written in C, which is five times as fast.
+_encode = json.JSONEncoder(sort_keys=True).encode
+
+
 def _dump(content):
-    return json.dumps({"made_by": MARK, "version": 1, **content}, indent=2, sort_keys=True) + "\n"
+    """Return a file's text; of rules, of which there may be thousands, each has one line."""
+    lines = []
+    for key, value in sorted({"made_by": MARK, "version": 1, **content}.items()):
+        if isinstance(value, list):
+            text = "[\n    " + ",\n    ".join(map(_encode, value)) + "\n  ]"
+        else:
+            text = json.dumps(value, indent=2, sort_keys=True).replace("\n", "\n  ")
+        lines.append(f'  "{key}": {text}')
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def save(before, after):

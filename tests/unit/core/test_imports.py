@@ -90,7 +90,6 @@ KIND = {
     "links/persist/networkd_files": "pure",
     "links/return_routes": "pure",
     # Its function run() is the main() of three modules.
-    "links/return_routes": "pure",
     "links/room": "ansible",
     "links/route_sets": "effects",
     "links/spec": "pure",

@@ -257,13 +257,20 @@ def test_files_that_cannot_be_written_take_the_rules_back(kernel, natnet, monkey
         ({**ISO, "policy": {"allow_to": [{"network": "nobody"}]}}, "network nobody is not known"),
         ({**ISO, "policy": {"allow_to": [{"network": "iso"}]}}, "open to itself"),
         ({"name": "b", "model": "bridged", "policy": {"allow_to": [{"network": "natnet"}]}}, "all of their LAN"),
+        ({"name": "b", "model": "bridged", "policy": {"deny_host": True}}, "deny_host with the model bridged"),
+        ({**ISO, "policy": {"allow_to": [{"network": "natnet"}]}}, "close iso.*Give iso bridge_owner: host"),
+        (
+            {"name": "r", "model": "routed", "addresses": ["10.64.109.1/24"], "policy": {"allow_to": [{"network": "old"}]}},
+            "old, which has firewall: libvirt",
+        ),
     ],
 )
 def test_networks_that_cannot_stand_beside_the_stored_ones(kernel, natnet, item, message):
-    policy(kernel, natnet)
+    old = {"name": "old", "model": "nat", "addresses": ["10.64.108.1/24"], "firewall": "libvirt"}
+    policy(kernel, natnet, old)
     with pytest.raises(InvalidInput, match=message):
         policy(kernel, item)
-    assert files(kernel) == {"README", "virtnet.nft", "networks.d/natnet.json"}
+    assert files(kernel) == {"README", "virtnet.nft", "networks.d/natnet.json", "networks.d/old.json"}
 
 
 def test_rules_that_cannot_stand_beside_the_stored_ones(kernel, natnet):
@@ -277,9 +284,10 @@ def test_rules_that_cannot_stand_beside_the_stored_ones(kernel, natnet):
 
 
 def test_a_target_that_goes_is_a_warning(kernel, natnet):
-    policy(kernel, natnet, {**ISO, "policy": {"allow_to": [{"network": "natnet"}]}})
-    _result, warnings = engine.converge(rooms.PolicyRoom(kernel, [GONE]), kernel, False)
-    assert any("iso has allow_to natnet" in warning for warning in warnings)
+    policy(kernel, natnet, {**ISO, "bridge_owner": "host", "policy": {"allow_to": [{"network": "natnet"}]}})
+    for item in ({**natnet, "firewall": "libvirt"}, GONE):
+        _result, warnings = engine.converge(rooms.PolicyRoom(kernel, [item]), kernel, False)
+        assert any("iso has allow_to natnet" in warning for warning in warnings)
 
 
 def test_a_host_without_systemd_is_told(kernel, natnet):

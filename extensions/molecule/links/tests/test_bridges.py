@@ -11,7 +11,8 @@ STEPS = [
     {"name": "lnkbr0", "addresses": ["10.93.0.1/24", "fd00:93::1/64"], "ports": ["lnkport0"]},
     {"name": "lnkbr0", "stp": True, "forward_delay": 4, "ageing": 60, "mtu": 1400, "mac": "02:00:00:00:00:66"},
     {"name": "lnkbr0", "routes": [{"to": "10.92.0.0/16", "via": "10.93.0.9"}], "dns": ["10.93.0.9"]},
-    {"name": "lnkbr0", "state": "down"},
+    # Without STP: systemd 252 sets the routes of a bridge that comes up only when it has a carrier, 8 s later with it.
+    {"name": "lnkbr0", "state": "down", "stp": False},
     {"name": "lnkbr0", "state": "up"},
     {"name": "lnkbr0", "addresses": [], "routes": [], "ports": []},
     {"name": "lnkbr0", "state": "absent"},
