@@ -33,7 +33,7 @@ MASKS = [
     (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID"),
     (r"fe80::[0-9a-f:]+", "LINK-LOCAL"),
     (r"[0-9.]+ ?ms\b", "MS"),
-    (r"= [0-9./]+ MS", "= MS"),
+    (r"= [0-9./]*MS", "= MS"),
     (r"packets \d+ bytes \d+", "COUNTER"),
     (r"@if\d+|^\d+: |\bvnet\d+|\bpid \d+", "N"),
     (r"\b(valid_lft|preferred_lft) \w+", "LFT"),
@@ -154,6 +154,7 @@ def test_what_is_named_is_there():
 
 
 def test_a_difference_would_be_found():
+    assert missing(["rtt = 1.0/2.5/3 ms"], "rtt = 7/8.0/9.1 ms\n") is None
     printed = "a 1.5 ms\n52:54:00:00:00:01 x\nc\n"
     assert missing(["a 2 ms", "…", "c"], printed) is None
     assert missing(["52:54:00:aa:00:01 …"], printed) is None
