@@ -63,7 +63,7 @@ def routes():
     rows = []
     for family in ("-4", "-6"):
         for row in ip(family, "route", "show", "table", "all"):
-            for key in ("expires", "flags", "metrics", "cache", "hoplimit", "pref"):
+            for key in ("expires", "flags", "metrics", "cache", "hoplimit", "pref", "nhid"):
                 row.pop(key, None)
             rows.append(json.dumps(row, sort_keys=True))
     return sorted(rows)
