@@ -113,6 +113,12 @@ class NetworkRoom(Room):
             )
         )
 
+    def _links(self, network, running):
+        """Return the links of a network's guests on a bridge of the host's; None on one of libvirt's, where all are meant."""
+        if running["forward"] != "bridge":
+            return None
+        return sorted(nic.link for nic in self._nics if nic.network == network.name and running["bridge"])
+
     def _plan_removal(self, plan, network, found):
         xml = definition.dump(found.main)
         if found.active:
@@ -255,7 +261,7 @@ class NetworkRoom(Room):
                 guests,
                 (STP_OUTAGE_S if network.stp else REPLUG_OUTAGE_S) if guests else 0,
                 note=reasons,
-                args={"bridge": network.bridge, "old_bridge": running["bridge"]},
+                args={"bridge": network.bridge, "old_bridge": running["bridge"], "links": self._links(network, running)},
             )
         )
         return []
@@ -287,7 +293,7 @@ class NetworkRoom(Room):
         elif op.op == "update":
             self.client.update_live(name, args["updates"])
         elif op.op == "restart":
-            replug.restart(self.client, self.host, name, args["old_bridge"], args["bridge"])
+            replug.restart(self.client, self.host, name, args["old_bridge"], args["bridge"], args["links"])
         else:
             raise CommandFailed(f"unknown operation {op.op}", name)
 

@@ -32,14 +32,18 @@ def _moved(xml, bridge):
     return definition.dump(tree)
 
 
-def restart(client, host, name, old_bridge, bridge):
+def restart(client, host, name, old_bridge, bridge, links=None):
     """Stop and start a network, then put the links and port objects of its guests back and look at each.
 
     If it does not start, it is started again as it was, its guests put back, and the error raised.
+
+    :param links: of its guests. None: all in the old bridge, which is libvirt's and goes with the network; a bridge of the
+        host's stays, and with it whatever else is in it, such as the uplink.
     """
     ports = client.ports(name)
-    # libvirt's own dummy port BRIDGE-nic, of old versions, comes and goes with the bridge.
-    links = [link for link in bridge_ports(old_bridge) if link != f"{old_bridge}-nic"] if old_bridge else []
+    if links is None:
+        # libvirt's own dummy port BRIDGE-nic, of old versions, comes and goes with the bridge.
+        links = [link for link in bridge_ports(old_bridge) if link != f"{old_bridge}-nic"] if old_bridge else []
     stored = client.stored_xml(name)
     running = client.live_xml(name)
     client.stop(name)

@@ -97,7 +97,7 @@ def test_values_of_plays_are_taken_as_modules_take_them():
     item = routed(stp=Tagged("false"), mtu=Tagged("9000"), bridge=Tagged("br2"))
     (bridge,) = filters.host_links([item])["bridges"]
     assert bridge["stp"] is False and bridge["mtu"] == 9000
-    assert type(bridge["name"]) is str
+    assert bridge["name"].__class__ is str
 
 
 @pytest.mark.parametrize(

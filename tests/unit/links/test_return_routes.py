@@ -68,8 +68,8 @@ def test_refusals(item, peers, says):
         offer(item, peers=peers)
 
 
-def routes(peer_links, links, told=BOTH):
-    return filters.return_routes({"kvm1": {"peer": {"kvm1/routenet": told}}}, "peer", {"kvm1": links}, peer_links)
+def routes(peer_links, links, told=tuple(BOTH)):
+    return filters.return_routes({"kvm1": {"peer": {"kvm1/routenet": list(told)}}}, "peer", {"kvm1": links}, peer_links)
 
 
 HOST = [
