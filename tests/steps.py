@@ -4,9 +4,9 @@
 
 """The steps of `make test`, one after another, each with its log in .build/logs; a failure does not stop the others.
 
-Static checks run beside the building of the lab's host image; what runs on the lab's hosts runs alone. The lab is
-removed at the end, however that comes. The last line counts tests: pytest's and testinfra's, sanity's, Molecule's
-actions; every other check is one.
+Static checks run beside the building of the lab's host image and beside what runs on the lab's hosts, which runs one after
+another. The lab is removed at the end, however that comes. The last line counts tests: pytest's and testinfra's, sanity's,
+Molecule's actions; every other check is one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ NEW_LAB = f"{LAB}new"
 COLLECTION = Path("ansible_collections") / "virtnet" / "kvm"
 
 # Scenarios that only `--full` runs; all others are the covering set.
-LONG_SCENARIOS: frozenset[str] = frozenset({"article", "links", "template"})
+LONG_SCENARIOS: frozenset[str] = frozenset({"article", "include_in_play", "isolated", "links", "readme", "template"})
 
 # How much of a host's state after a failure is printed; all of it is in a file, which a CI machine may not keep.
 EVIDENCE_LINES = 600
@@ -805,9 +805,9 @@ class Runner:
             image.start()
             checks = threading.Thread(target=self.lane, args=(static,), daemon=True)
             checks.start()
-            for thread in (image, checks):
-                while thread.is_alive():
-                    thread.join(0.2)
+            # The hosts mostly wait, for guests to boot and for SSH: the longer checks go on beside them.
+            while image.is_alive():
+                image.join(0.2)
             if any(self.results[step.name].failed for step in beside):
                 for step in rest:
                     if step.name not in {"lab-down", "newcomer"}:
@@ -815,6 +815,8 @@ class Runner:
                         self.say(step, "FAILED", "there is no host image")
                 rest = [step for step in rest if step.name in {"lab-down", "newcomer"}]
             self.lane(rest)
+            while checks.is_alive():
+                checks.join(0.2)
         except KeyboardInterrupt:
             stopping.set()
             print("\ninterrupted: ending what runs, removing the lab", flush=True)
