@@ -41,9 +41,7 @@ done
 show 30 virsh list --all
 for guest in $(virsh list --name 2>/dev/null); do
     show 20 virsh domiflist "$guest"
-    for log in "/var/log/libvirt/qemu/$guest.log"; do
-        show -8 cat "$log"
-    done
+    show -8 cat "/var/log/libvirt/qemu/$guest.log"
 done
 show -40 journalctl --boot --no-pager --priority warning
 show -40 journalctl --boot --no-pager --unit libvirtd --unit virtnet-firewall --unit systemd-networkd
