@@ -68,18 +68,40 @@ options:
         choices: [bridge, macvtap]
         default: bridge
       uplink:
-        description: Routed and NAT networks leave only through this link; a bridged one takes it as its port.
+        description:
+          - Routed and NAT networks leave only through this link; a bridged one takes it as its port.
+          - Left alone in libvirt's definition if not given; an empty one removes it there.
         type: str
       carrier_tap:
         description: With I(bridge_owner=host), a tap that is a port of the bridge from its first moment on, the gateway's port.
         type: str
+      title:
+        description: A short text, one line. Left alone if not given, an empty one removes it. Needs libvirt 9.7.
+        type: str
+      description:
+        description: A longer text. Left alone if not given, an empty one removes it. Needs libvirt 9.7.
+        type: str
+      mac:
+        description:
+          - MAC of libvirt's bridge, and so of the gateway. Left alone if not given; libvirt chooses one for a new network.
+        type: str
+      zone:
+        description:
+          - The firewalld zone of libvirt's bridge, an empty one removes it. Routed networks, and NAT networks with our own
+            table, need libvirt 10.8 for it, others 5.1.
+        type: str
       mtu:
-        description: MTU in bytes, left alone if not given.
+        description: MTU in bytes, left alone if not given; V(0) removes it.
         type: int
       stp:
         description: Spanning tree on the bridge. With it, a port that joins is deaf for 4 seconds.
         type: bool
         default: false
+      delay:
+        description:
+          - Forward delay of the spanning tree in seconds, 0 to 30; a port that joins is deaf for twice that time.
+            The kernel takes 2 for 0, libvirt's default.
+        type: int
       addresses:
         description: The host's own addresses in the network, as gateway/prefix length.
         type: list
@@ -114,15 +136,31 @@ options:
                 description: Name of the guest, also in DNS.
                 type: str
               mac:
-                description: MAC of the guest's NIC. IPv4 needs it.
+                description: MAC of the guest's NIC. IPv4 needs it, or the name that the guest gives when it asks.
+                type: str
+              duid:
+                description: The guest's DHCPv6 identifier. IPv6 needs it, or the name.
                 type: str
               address:
                 description: Its address.
                 type: str
                 required: true
           lease_time:
-            description: Lease time as C(3600) seconds, C(90m), C(12h), C(7d) or C(infinite).
+            description: Lease time as C(3600) seconds, C(90m), C(12h), C(7d) or C(infinite); at least 2 minutes.
             type: str
+          tftp_root:
+            description: Folder of the host that is served by TFTP; an empty one removes it.
+            type: str
+          boot:
+            description: What BOOTP tells a guest that boots from the network. Declared whole, V({}) removes it.
+            type: dict
+            suboptions:
+              file:
+                description: Name of the file.
+                type: str
+              server:
+                description: IPv4 address of its server; the host itself if not given.
+                type: str
       dns:
         description: DNS by the host.
         type: dict
@@ -132,16 +170,40 @@ options:
             type: bool
             default: true
           domain:
-            description: Domain of the network.
+            description: Domain of the network, an empty one removes it.
             type: str
           local_only:
             description: Never forward queries for I(domain).
             type: bool
             default: false
+          register:
+            description:
+              - Make I(domain) known to the host's own resolver, systemd-resolved. Needs I(local_only) and libvirt 10.1.
+            type: bool
           forwarders:
-            description: Addresses of DNS servers to ask; default is the host's own.
+            description:
+              - Addresses of DNS servers to ask; default is the host's own. With a port as C(10.0.0.1#5353), which needs
+                libvirt 12.0.
             type: list
             elements: str
+          forward_plain_names:
+            description: Whether names without a dot are forwarded, too; libvirt does unless told otherwise.
+            type: bool
+          forward_zones:
+            description: DNS servers of single domains.
+            type: list
+            elements: dict
+            suboptions:
+              domain:
+                description: The domain.
+                type: str
+                required: true
+              address:
+                description: Address of its server; that of all other names if not given.
+                type: str
+              port:
+                description: The server's port, if not 53. Needs libvirt 12.0.
+                type: int
           hosts:
             description: Further names.
             type: list
@@ -156,8 +218,222 @@ options:
                 type: list
                 elements: str
                 required: true
+          txt:
+            description: TXT records.
+            type: list
+            elements: dict
+            suboptions:
+              name:
+                description: Name of the record.
+                type: str
+                required: true
+              value:
+                description: Its text, as dnsmasq reads it; commas part it into several.
+                type: str
+                required: true
+          srv:
+            description: SRV records.
+            type: list
+            elements: dict
+            suboptions:
+              service:
+                description: The service without its underscore, as C(ldap).
+                type: str
+                required: true
+              protocol:
+                description: The protocol.
+                type: str
+                choices: [tcp, udp]
+                default: tcp
+              domain:
+                description: Domain of the record, default is that of the network.
+                type: str
+              target:
+                description: Name of the machine that serves it; none serves it if not given.
+                type: str
+              port:
+                description: Its port.
+                type: int
+              priority:
+                description: The lowest is asked first.
+                type: int
+              weight:
+                description: Share among those of one priority.
+                type: int
+      dnsmasq_options:
+        description:
+          - Lines for the configuration of libvirt's dnsmasq, through libvirt's own XML namespace. DHCP options are such,
+            C(dhcp-option=option:ntp-server,10.64.100.1).
+          - libvirt does not look at them. One that dnsmasq refuses keeps the network from starting.
+        type: list
+        elements: str
+      virtualport:
+        description:
+          - The virtual port of its NICs, of bridged networks. Declared whole, V({}) removes it.
+        type: dict
+        suboptions:
+          type:
+            description: Its type; V(openvswitch) makes I(bridge) an Open vSwitch.
+            type: str
+            choices: [openvswitch, midonet, 802.1Qbg, 802.1Qbh]
+          profile_id:
+            description: Port profile, of Open vSwitch and 802.1Qbh.
+            type: str
+          interface_id:
+            description: UUID of the interface, of Open vSwitch and midonet.
+            type: str
+          instance_id:
+            description: UUID of the VSI instance, of 802.1Qbg.
+            type: str
+          manager_id:
+            description: VSI manager, of 802.1Qbg.
+            type: int
+          type_id:
+            description: VSI type, of 802.1Qbg.
+            type: int
+          type_id_version:
+            description: Version of the VSI type, of 802.1Qbg.
+            type: int
+      vlan:
+        description:
+          - The VLANs of its NICs, of bridged networks. Declared whole, V({}) removes them. On a standard Linux bridge it needs
+            libvirt 11.0.
+        type: dict
+        suboptions:
+          trunk:
+            description: Whether frames keep their tags. Default is V(true) with several I(tags).
+            type: bool
+          tags:
+            description: The VLANs.
+            type: list
+            elements: dict
+            suboptions:
+              id:
+                description: Number of the VLAN, 1 to 4094.
+                type: int
+                required: true
+              native_mode:
+                description: Makes it the native VLAN of the trunk.
+                type: str
+                choices: [tagged, untagged]
+      bandwidth:
+        description:
+          - Limits of the network as a whole. Declared whole, V({}) removes them.
+          - libvirt needs the kernel's HTB, SFQ and police for it; a network does not start without.
+        type: dict
+        suboptions:
+          inbound:
+            description: Towards the guests.
+            type: dict
+            suboptions: &rates1
+              average:
+                description: KiB a second.
+                type: int
+              peak:
+                description: KiB a second at most.
+                type: int
+              burst:
+                description: KiB that may go at I(peak).
+                type: int
+          outbound:
+            description: From the guests.
+            type: dict
+            suboptions: *rates1
+      portgroups:
+        description: Groups that a guest's NIC may name, each with properties of its own.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: Name of the group.
+            type: str
+            required: true
+          default:
+            description: Whether it is that of NICs that name none.
+            type: bool
+            default: false
+          trust_guest_rx_filters:
+            description: Whether the host follows the guest's own MAC filters (macvtap).
+            type: bool
+          virtualport:
+            description:
+              - The virtual port of the group's NICs. Declared whole, V({}) removes it.
+            type: dict
+            suboptions:
+              type:
+                description: Its type; V(openvswitch) makes I(bridge) an Open vSwitch.
+                type: str
+                choices: [openvswitch, midonet, 802.1Qbg, 802.1Qbh]
+              profile_id:
+                description: Port profile, of Open vSwitch and 802.1Qbh.
+                type: str
+              interface_id:
+                description: UUID of the interface, of Open vSwitch and midonet.
+                type: str
+              instance_id:
+                description: UUID of the VSI instance, of 802.1Qbg.
+                type: str
+              manager_id:
+                description: VSI manager, of 802.1Qbg.
+                type: int
+              type_id:
+                description: VSI type, of 802.1Qbg.
+                type: int
+              type_id_version:
+                description: Version of the VSI type, of 802.1Qbg.
+                type: int
+          vlan:
+            description:
+              - The VLANs of the group's NICs. Declared whole, V({}) removes them. On a standard Linux bridge it needs
+                libvirt 11.0.
+            type: dict
+            suboptions:
+              trunk:
+                description: Whether frames keep their tags. Default is V(true) with several I(tags).
+                type: bool
+              tags:
+                description: The VLANs.
+                type: list
+                elements: dict
+                suboptions:
+                  id:
+                    description: Number of the VLAN, 1 to 4094.
+                    type: int
+                    required: true
+                  native_mode:
+                    description: Makes it the native VLAN of the trunk.
+                    type: str
+                    choices: [tagged, untagged]
+          bandwidth:
+            description:
+              - Limits of each NIC of the group. Declared whole, V({}) removes them.
+              - libvirt needs the kernel's HTB, SFQ and police for it; a network does not start without.
+            type: dict
+            suboptions:
+              inbound:
+                description: Towards the guests.
+                type: dict
+                suboptions: &rates2
+                  average:
+                    description: KiB a second.
+                    type: int
+                  peak:
+                    description: KiB a second at most.
+                    type: int
+                  burst:
+                    description: KiB that may go at I(peak).
+                    type: int
+              outbound:
+                description: From the guests.
+                type: dict
+                suboptions: *rates2
       masquerade:
         description: Translate to the host's address. Default is V(true) with I(model=nat), V(false) otherwise.
+        type: bool
+      nat_ipv6:
+        description:
+          - Whether libvirt translates IPv6, too; with I(firewall=libvirt) only. Default is V(true) for a network that
+            gets its first IPv6 address; one that has IPv6 already is left alone.
         type: bool
       routes:
         description: Static routes of the host through guests of the network.

@@ -7,6 +7,40 @@
 from __future__ import annotations
 
 
+def _port_options():
+    """Return what a network and each of its port groups have for the NICs that join."""
+    rates = {"type": "dict", "options": {key: {"type": "int"} for key in ("average", "peak", "burst")}}
+    return {
+        "virtualport": {
+            "type": "dict",
+            "options": {
+                "type": {"type": "str", "choices": ["openvswitch", "midonet", "802.1Qbg", "802.1Qbh"]},
+                "profile_id": {"type": "str"},
+                "interface_id": {"type": "str"},
+                "instance_id": {"type": "str"},
+                "manager_id": {"type": "int"},
+                "type_id": {"type": "int"},
+                "type_id_version": {"type": "int"},
+            },
+        },
+        "vlan": {
+            "type": "dict",
+            "options": {
+                "trunk": {"type": "bool"},
+                "tags": {
+                    "type": "list",
+                    "elements": "dict",
+                    "options": {
+                        "id": {"type": "int", "required": True},
+                        "native_mode": {"type": "str", "choices": ["tagged", "untagged"]},
+                    },
+                },
+            },
+        },
+        "bandwidth": {"type": "dict", "options": {"inbound": rates, "outbound": rates}},
+    }
+
+
 def network_options():
     """Return the argument spec of one item of C(networks), the data model's kvm_networks."""
     return {
@@ -22,8 +56,13 @@ def network_options():
         "attach": {"type": "str", "choices": ["bridge", "macvtap"], "default": "bridge"},
         "uplink": {"type": "str"},
         "carrier_tap": {"type": "str"},
+        "title": {"type": "str"},
+        "description": {"type": "str"},
+        "mac": {"type": "str"},
+        "zone": {"type": "str"},
         "mtu": {"type": "int"},
         "stp": {"type": "bool", "default": False},
+        "delay": {"type": "int"},
         "addresses": {"type": "list", "elements": "str"},
         "subnets": {"type": "list", "elements": "str"},
         "dhcp": {
@@ -43,10 +82,13 @@ def network_options():
                     "options": {
                         "name": {"type": "str"},
                         "mac": {"type": "str"},
+                        "duid": {"type": "str"},
                         "address": {"type": "str", "required": True},
                     },
                 },
                 "lease_time": {"type": "str"},
+                "tftp_root": {"type": "str"},
+                "boot": {"type": "dict", "options": {"file": {"type": "str"}, "server": {"type": "str"}}},
             },
         },
         "dns": {
@@ -55,7 +97,18 @@ def network_options():
                 "enabled": {"type": "bool", "default": True},
                 "domain": {"type": "str"},
                 "local_only": {"type": "bool", "default": False},
+                "register": {"type": "bool"},
                 "forwarders": {"type": "list", "elements": "str"},
+                "forward_plain_names": {"type": "bool"},
+                "forward_zones": {
+                    "type": "list",
+                    "elements": "dict",
+                    "options": {
+                        "domain": {"type": "str", "required": True},
+                        "address": {"type": "str"},
+                        "port": {"type": "int"},
+                    },
+                },
                 "hosts": {
                     "type": "list",
                     "elements": "dict",
@@ -64,9 +117,40 @@ def network_options():
                         "names": {"type": "list", "elements": "str", "required": True},
                     },
                 },
+                "txt": {
+                    "type": "list",
+                    "elements": "dict",
+                    "options": {"name": {"type": "str", "required": True}, "value": {"type": "str", "required": True}},
+                },
+                "srv": {
+                    "type": "list",
+                    "elements": "dict",
+                    "options": {
+                        "service": {"type": "str", "required": True},
+                        "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
+                        "domain": {"type": "str"},
+                        "target": {"type": "str"},
+                        "port": {"type": "int"},
+                        "priority": {"type": "int"},
+                        "weight": {"type": "int"},
+                    },
+                },
+            },
+        },
+        "dnsmasq_options": {"type": "list", "elements": "str"},
+        **_port_options(),
+        "portgroups": {
+            "type": "list",
+            "elements": "dict",
+            "options": {
+                "name": {"type": "str", "required": True},
+                "default": {"type": "bool", "default": False},
+                "trust_guest_rx_filters": {"type": "bool"},
+                **_port_options(),
             },
         },
         "masquerade": {"type": "bool"},
+        "nat_ipv6": {"type": "bool"},
         "routes": {
             "type": "list",
             "elements": "dict",

@@ -12,6 +12,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidI
 def check(network):
     """Raise InvalidInput if a network contradicts its model, libvirt or itself."""
     _check_model(network)
+    _check_bridge(network)
     _check_addresses(network)
 
 
@@ -32,6 +33,8 @@ def _check_model(network):
                 "port forwards with firewall: libvirt",
                 "libvirt's rules refuse them; use firewall: nftables.",
             )
+    elif network.nat_ipv6 is not None:
+        refuse(network, "nat_ipv6", "nat_ipv6 without firewall: libvirt", "Our own table always translates both.")
     if model == "bridged":
         if network.bridge_owner != "host":
             refuse(network, "bridge_owner", "a bridged network's bridge is the host's", "Leave bridge_owner out.")
@@ -40,20 +43,6 @@ def _check_model(network):
         _check_bridged(network)
     elif network.attach == "macvtap":
         refuse(network, "attach", f"attach: macvtap with the model {model}", "Only model bridged has it.")
-    if network.bridge_owner == "host":
-        if model == "nat":
-            refuse(
-                network,
-                "bridge_owner",
-                "bridge_owner: host with the model nat",
-                "Use libvirt, or the model routed with masquerade.",
-            )
-        if network.dhcp:
-            refuse(network, "dhcp", "DHCP on a bridge of the host's", "libvirt serves DHCP on its own bridges only.")
-        if network.dns and (network.dns.hosts or network.dns.domain or network.dns.forwarders):
-            refuse(network, "dns", "DNS on a bridge of the host's", "libvirt serves DNS on its own bridges only.")
-    elif network.carrier_tap:
-        refuse(network, "carrier_tap", "carrier_tap without bridge_owner: host", "libvirt's own bridges do not need it.")
     if model == "isolated":
         if network.addresses and network.dhcp is None and network.bridge_owner == "libvirt":
             refuse(
@@ -87,6 +76,30 @@ def _check_bridged(network):
             refuse(network, "policy.port_isolation", "port_isolation with attach: macvtap", "Use attach: bridge.")
 
 
+def _check_bridge(network):
+    """Refuse what libvirt does on bridges of its own only, and the other way round."""
+    if network.bridge_owner == "host":
+        if network.model == "nat":
+            refuse(
+                network,
+                "bridge_owner",
+                "bridge_owner: host with the model nat",
+                "Use libvirt, or the model routed with masquerade.",
+            )
+        if network.dhcp:
+            refuse(network, "dhcp", "DHCP on a bridge of the host's", "libvirt serves DHCP on its own bridges only.")
+        if network.dns and (network.dns.has_rows or network.dns.domain):
+            refuse(network, "dns", "DNS on a bridge of the host's", "libvirt serves DNS on its own bridges only.")
+        for key in ("mac", "delay", "zone", "bandwidth", "dnsmasq_options"):
+            if getattr(network, key):
+                refuse(network, key, f"{key} on a bridge of the host's", "libvirt has it for its own bridges only.")
+    else:
+        if network.carrier_tap:
+            refuse(network, "carrier_tap", "carrier_tap without bridge_owner: host", "libvirt's own bridges do not need it.")
+        if network.virtualport:
+            refuse(network, "virtualport", "a virtual port on a bridge of libvirt's", "Only bridged networks have it.")
+
+
 def _check_addresses(network):
     """Check DHCP against the subnets, and the subnets against one another."""
     seen = []
@@ -95,7 +108,7 @@ def _check_addresses(network):
             if one.version == other.version and one.overlaps(other):
                 refuse(network, "addresses", f"the subnets {other} and {one} overlap", "Give each subnet once.")
         seen.append(one)
-        if one.version == 6 and network.mtu is not None and network.mtu < 1280:
+        if one.version == 6 and network.mtu and network.mtu < 1280:
             refuse(network, "mtu", f"the MTU {network.mtu} is too small for IPv6", "IPv6 needs 1280 (RFC 8200).")
     if network.dhcp is None:
         return
@@ -106,6 +119,27 @@ def _check_addresses(network):
     own = {one.ip for one in network.addresses}
     _check_ranges(network, own)
     _check_reservations(network, own)
+    _check_one_dhcp(network)
+    for key in ("tftp_root", "boot"):
+        if getattr(network.dhcp, key) and not any(one.version == 4 for one in network.addresses):
+            refuse(network, f"dhcp.{key}", f"{key} without an IPv4 address", "TFTP and BOOTP are served on IPv4.")
+
+
+def _check_one_dhcp(network):
+    """libvirt serves DHCP on one address of each IP version."""
+    rows = [(one.start, f"dhcp.ranges[{number}]") for number, one in enumerate(network.dhcp.ranges or ())]
+    rows += [(one.address, f"dhcp.reservations[{number}]") for number, one in enumerate(network.dhcp.reservations or ())]
+    homes = {}
+    for ip, key in rows:
+        home = _home(network, ip)
+        other = homes.setdefault(ip.version, home)
+        if home != other:
+            refuse(
+                network,
+                key,
+                f"DHCP in two IPv{ip.version} subnets, {other} and {home}",
+                "libvirt serves it in one of each IP version; make the other one a network of its own.",
+            )
 
 
 def _check_ranges(network, own):
@@ -138,6 +172,8 @@ def _check_ranges(network, own):
                         f"the DHCP range {one.start} to {one.end} contains {ip}, which no guest can have",
                         "Begin or end it elsewhere.",
                     )
+        if home.version == 6 and home.prefixlen < 64:
+            refuse(network, key, f"DHCPv6 in {home}", "dnsmasq serves it in subnets of /64 or smaller.")
         for other in network.dhcp.ranges[:number]:
             if other.start.version == one.start.version and one.start <= other.end and other.start <= one.end:
                 refuse(
@@ -163,7 +199,7 @@ def _check_reservations(network, own):
         if one.address in own:
             refuse(network, f"{key}.address", f"the reserved address {one.address} is the gateway's", "Reserve another.")
         version = one.address.version
-        for field, value in (("mac", one.mac), ("name", one.name), ("address", one.address)):
+        for field, value in (("mac", one.mac), ("duid", one.duid), ("name", one.name), ("address", one.address)):
             if value is None:
                 continue
             # One guest may have one reservation per IP version under the same MAC and name.

@@ -4,49 +4,20 @@
 
 """The four models as typed values, and what can be wrong with them before any host is looked at. Pure.
 
-None means not declared, left alone; an empty tuple means none (the data model's rule).
+None means not declared, left alone; an empty tuple, text or dictionary means none (the data model's rule).
 """
 
 from __future__ import annotations
 
 import ipaddress
-import re
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ansible_collections.virtnet.kvm.plugins.module_utils import model_checks, names, values
+from ansible_collections.virtnet.kvm.plugins.module_utils import model_checks, model_ports, model_services, names, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
+from ansible_collections.virtnet.kvm.plugins.module_utils.model_services import Dhcp, Dns
 
 MODELS = ("isolated", "routed", "nat", "bridged")
-
-
-@dataclass(frozen=True)
-class Range:
-    start: Any
-    end: Any
-
-
-@dataclass(frozen=True)
-class Reservation:
-    name: Optional[str]
-    mac: Optional[str]
-    address: Any
-
-
-@dataclass(frozen=True)
-class Dhcp:
-    ranges: Optional[tuple]
-    reservations: Optional[tuple]
-    lease_time: Optional[str]
-
-
-@dataclass(frozen=True)
-class Dns:
-    enabled: bool = True
-    domain: Optional[str] = None
-    local_only: bool = False
-    forwarders: Optional[tuple] = None
-    hosts: Optional[tuple] = None  # of (address, (name, ...))
 
 
 @dataclass(frozen=True)
@@ -98,16 +69,27 @@ class Network:
     attach: str
     uplink: Optional[str]
     carrier_tap: Optional[str]
-    mtu: Optional[int]
+    title: Optional[str]
+    description: Optional[str]
+    mac: Optional[str]
+    zone: Optional[str]
+    mtu: Optional[int]  # 0 is none
     stp: bool
+    delay: Optional[int]
     addresses: Optional[tuple]  # of IPv4Interface, IPv6Interface
     subnets: tuple  # of IPv4Network, IPv6Network: all that the guests use
     dhcp: Optional[Dhcp]
     dns: Optional[Dns]
     masquerade: bool
+    nat_ipv6: Optional[bool]
     routes: Optional[tuple]  # of (subnet, gateway)
     policy: Policy
     port_forwards: tuple
+    virtualport: Optional[dict]  # these five are in the normal form of a definition
+    vlan: Optional[dict]
+    bandwidth: Optional[dict]
+    portgroups: Optional[list]
+    dnsmasq_options: Optional[list]
     declared: dict  # the item as it was given, for the store
 
     @property
@@ -120,70 +102,6 @@ class Network:
             if one.version == version:
                 return one.ip
         return None
-
-
-def _dhcp(item, option, name):
-    if item is None:
-        return None
-    ranges = None
-    if item.get("ranges") is not None:
-        ranges = []
-        for number, one in enumerate(item["ranges"]):
-            path = f"{option}.ranges[{number}]"
-            start = values.address(one["start"], f"{path}.start", name)
-            end = values.address(one["end"], f"{path}.end", name)
-            if start.version != end.version:
-                raise InvalidInput("start and end are of two IP versions", name, path, "Give both in one version.")
-            if start > end:
-                raise InvalidInput(f"the range runs backwards, {start} to {end}", name, path, "Swap start and end.")
-            ranges.append(Range(start, end))
-    reservations = None
-    if item.get("reservations") is not None:
-        reservations = []
-        for number, one in enumerate(item["reservations"]):
-            path = f"{option}.reservations[{number}]"
-            label = one.get("name")
-            if label is not None:
-                values.domain(label, f"{path}.name", name)
-            mac = one.get("mac")
-            if mac is not None:
-                mac = values.mac(mac, f"{path}.mac", name)
-            address = values.address(one["address"], f"{path}.address", name)
-            if mac is None and (label is None or address.version == 4):
-                raise InvalidInput(
-                    f"the reservation of {address} has no MAC",
-                    name,
-                    f"{path}.mac",
-                    "Give mac; IPv6 may be reserved by name alone.",
-                )
-            reservations.append(Reservation(label, mac, address))
-    lease = item.get("lease_time")
-    if lease is not None and lease != "infinite" and not re.fullmatch(r"[1-9][0-9]{0,8}[smhd]?", lease, re.ASCII):
-        raise InvalidInput(
-            f"{lease!r} is not a lease time", name, f"{option}.lease_time", "Write 3600, 90m, 12h, 7d or infinite."
-        )
-    return Dhcp(None if ranges is None else tuple(ranges), None if reservations is None else tuple(reservations), lease)
-
-
-def _dns(item, option, name):
-    if item is None:
-        return None
-    if item.get("domain") is not None:
-        values.domain(item["domain"], f"{option}.domain", name)
-    forwarders = item.get("forwarders")
-    if forwarders is not None:
-        forwarders = tuple(values.address(one, f"{option}.forwarders[{number}]", name) for number, one in enumerate(forwarders))
-    hosts = item.get("hosts")
-    if hosts is not None:
-        rows = []
-        for number, one in enumerate(hosts):
-            path = f"{option}.hosts[{number}]"
-            address = values.address(one["address"], f"{path}.address", name)
-            if not one["names"]:
-                raise InvalidInput("a DNS host without a name", name, f"{path}.names", "Give at least one name.")
-            rows.append((address, tuple(values.domain(text, f"{path}.names", name) for text in one["names"])))
-        hosts = tuple(rows)
-    return Dns(item.get("enabled") is not False, item.get("domain"), bool(item.get("local_only")), forwarders, hosts)
 
 
 def _accesses(items, option, subject):
@@ -253,6 +171,10 @@ def parse_port_forward(item, option, name):
     )
 
 
+def _text(value, option, name, lines=False):
+    return None if value is None else values.text(value, option, name, lines)
+
+
 def parse_network(item, option):
     """Return the Network of one item of kvm_networks; raise InvalidInput with the path of the option."""
     name = values.name(item["name"], f"{option}.name", item["name"])
@@ -265,7 +187,7 @@ def parse_network(item, option):
     bridge = item.get("bridge")
     bridge = names.bridge_name(name) if bridge is None else values.link_name(bridge, f"{option}.bridge", name)
     for key in ("uplink", "carrier_tap"):
-        if item.get(key) is not None:
+        if item.get(key):
             values.link_name(item[key], f"{option}.{key}", name)
     addresses = item.get("addresses")
     if addresses is not None:
@@ -282,8 +204,16 @@ def parse_network(item, option):
             )
             for number, one in enumerate(routes)
         )
-    if item.get("mtu") is not None:
+    if item.get("mtu"):
         values.mtu(item["mtu"], f"{option}.mtu", name)
+    if item.get("delay") is not None:
+        # The kernel's own bounds, BR_MAX_FORWARD_DELAY; 0 is libvirt's default, which the kernel takes for 2.
+        values.number(item["delay"], 0, 30, "the delay", f"{option}.delay", name)
+    options = item.get("dnsmasq_options")
+    if options is not None:
+        options = [
+            values.dnsmasq_text(text, f"{option}.dnsmasq_options[{number}]", name) for number, text in enumerate(options)
+        ]
     masquerade = item.get("masquerade")
     network = Network(
         option=option,
@@ -296,21 +226,32 @@ def parse_network(item, option):
         bridge_owner=item.get("bridge_owner") or ("host" if model == "bridged" else "libvirt"),
         firewall=item.get("firewall") or "nftables",
         attach=item.get("attach") or "bridge",
-        uplink=item.get("uplink"),
-        carrier_tap=item.get("carrier_tap"),
+        uplink=item.get("uplink") or None,
+        carrier_tap=item.get("carrier_tap") or None,
+        title=_text(item.get("title"), f"{option}.title", name),
+        description=_text(item.get("description"), f"{option}.description", name, lines=True),
+        mac=None if item.get("mac") is None else values.mac(item["mac"], f"{option}.mac", name),
+        zone=values.zone(item["zone"], f"{option}.zone", name) if item.get("zone") else item.get("zone"),
         mtu=item.get("mtu"),
         stp=bool(item.get("stp")),
+        delay=item.get("delay"),
         addresses=addresses,
         subnets=tuple(subnets),
-        dhcp=_dhcp(item.get("dhcp"), f"{option}.dhcp", name),
-        dns=_dns(item.get("dns"), f"{option}.dns", name),
+        dhcp=model_services.parse_dhcp(item.get("dhcp"), f"{option}.dhcp", name),
+        dns=model_services.parse_dns(item.get("dns"), f"{option}.dns", name),
         masquerade=(model == "nat") if masquerade is None else bool(masquerade),
+        nat_ipv6=item.get("nat_ipv6"),
         routes=routes,
         policy=_policy(item.get("policy"), f"{option}.policy", name),
         port_forwards=tuple(
             parse_port_forward(one, f"{option}.port_forwards[{number}]", name)
             for number, one in enumerate(item.get("port_forwards") or ())
         ),
+        virtualport=model_ports.parse_virtualport(item.get("virtualport"), f"{option}.virtualport", name),
+        vlan=model_ports.parse_vlan(item.get("vlan"), f"{option}.vlan", name),
+        bandwidth=model_ports.parse_bandwidth(item.get("bandwidth"), f"{option}.bandwidth", name),
+        portgroups=model_ports.parse_portgroups(item.get("portgroups"), f"{option}.portgroups", name),
+        dnsmasq_options=options,
         declared={key: value for key, value in item.items() if value is not None},
     )
     if network.wanted:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 
@@ -121,3 +122,84 @@ def mtu(number, option, subject=None):
     if not 68 <= number <= 65535:
         raise InvalidInput(f"the MTU {number} is out of range", subject, option, "Use 68 to 65535, usually 1500 or 9000.")
     return number
+
+
+def text(value, option, subject=None, lines=False):
+    """Return free text that XML can hold, without white space around it; one line unless C(lines)."""
+    value = value.replace("\r\n", "\n").strip()
+    for place, one in enumerate(value):
+        # Control characters, lone surrogates, what Unicode has not given out; and the separators of lines.
+        if (one not in "\n\t" and unicodedata.category(one) in ("Cc", "Cs", "Cn", "Zl", "Zp")) or (one == "\n" and not lines):
+            raise InvalidInput(
+                f"the text holds {one!r} at place {place}",
+                subject,
+                option,
+                "Use printable characters." if lines else "Use one line of printable characters.",
+            )
+    return value
+
+
+def dnsmasq_text(value, option, subject=None, comma=True):
+    """Return text that dnsmasq reads as it is written: libvirt puts it into a line of dnsmasq's configuration file.
+
+    There a quote needs its fellow, and '#' after white space begins a comment.
+    """
+    value = text(value, option, subject)
+    bare = re.sub(r'"[^"\\]*"', "", value)
+    if not value or '"' in bare or "\\" in bare or re.search(r"(^|\s)#", bare) or ("," in value and not comma):
+        raise InvalidInput(
+            f"dnsmasq would not read {value!r} as it is written",
+            subject,
+            option,
+            f"Leave out {'' if comma else 'commas, '}backslashes, a lone quotation mark, and ' #'.",
+        )
+    return value
+
+
+def path(value, option, subject=None):
+    """Return an absolute path that may stand in dnsmasq's configuration."""
+    if not value.startswith("/"):
+        raise InvalidInput(f"{value!r} is not an absolute path", subject, option, "Begin it with '/'.")
+    return dnsmasq_text(value, option, subject, comma=False)
+
+
+def zone(value, option, subject=None):
+    """Return the name of a firewalld zone."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,17}", value):
+        raise InvalidInput(
+            f"{value!r} cannot be a firewalld zone", subject, option, "Use at most 17 letters, digits, '_' or '-'."
+        )
+    return value
+
+
+def duid(value, option, subject=None):
+    """Return a DHCPv6 client's DUID in lower case, two digits to a byte (RFC 8415: 3 to 130 bytes)."""
+    if not re.fullmatch(r"[0-9A-Fa-f]{1,2}(:[0-9A-Fa-f]{1,2}){2,129}", value.strip()):
+        raise InvalidInput(f"{value!r} is not a DUID", subject, option, "Write it as 00:03:00:01:52:54:00:12:34:56.")
+    return plain_duid(value)
+
+
+def plain_duid(value):
+    return ":".join(one.zfill(2) for one in value.strip().lower().split(":"))
+
+
+def uuid(value, option, subject=None):
+    """Return a UUID in its one spelling."""
+    digits = value.strip().lower().replace("-", "")
+    if not re.fullmatch(r"[0-9a-f]{32}", digits):
+        raise InvalidInput(
+            f"{value!r} is not a UUID", subject, option, "Write it as 09b11c53-8b5c-4eeb-8f00-d84eaa0aaa4f."
+        )
+    return plain_uuid(digits)
+
+
+def plain_uuid(value):
+    digits = value.strip().lower().replace("-", "")
+    return "-".join(digits[start:end] for start, end in ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32)))
+
+
+def number(value, low, high, what, option, subject=None):
+    """Return a number from C(low) to C(high)."""
+    if not low <= value <= high:
+        raise InvalidInput(f"{what} {value} is out of range", subject, option, f"Use {low} to {high}.")
+    return value

@@ -190,6 +190,13 @@ networks:
       type: list
       elements: str
       returned: always
+    model_lacks:
+      description:
+        - Parts of the stored definition that RV(networks[].model) does not say, as C(ip/@localPtr) or
+          C(forward/nat/address). M(virtnet.kvm.virt_net_model) leaves them alone; on another host they would be missing.
+      type: list
+      elements: str
+      returned: always
 missing:
   description: Those of O(names) that are not there.
   returned: success

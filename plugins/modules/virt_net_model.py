@@ -13,8 +13,10 @@ description:
   - Defines, changes, starts, stops and removes libvirt networks, any number of them in one call over one connection.
   - The running and the stored definition of a network are two things; each is compared and each is converged.
   - What an item does not declare is left alone. An empty list means none.
-  - A network that is changed while guests run is changed with the least disturbance. Reservations, DHCP ranges and
-    DNS hosts are changed at run time; for all else the network is restarted and every guest NIC is put back.
+  - A network that is changed while guests run is changed with the least disturbance. Reservations, DHCP ranges, lease
+    times, DNS hosts, TXT and SRV records, port groups, title and description are changed at run time; for all else the
+    network is restarted and every guest NIC is put back.
+  - What the host's libvirt is too old for is refused by name and version, before anything is changed.
   - A network is ours if its libvirt metadata carries our mark. One of the same name that is not ours is refused,
     unless O(adopt=true).
   - Translation and the filter that holds the contract are made by M(virtnet.kvm.nat_rule) and
@@ -32,6 +34,12 @@ options:
     type: str
     choices: [allow, live_only, defer]
     default: allow
+  purge:
+    description:
+      - Whether a declared list is all of it. With V(false), reservations, DNS hosts, TXT and SRV records and port groups
+        that are there and are not declared stay; a declared one replaces what has its MAC, DUID, name or address.
+    type: bool
+    default: true
   uri:
     description: URI of the libvirt daemon.
     type: str
@@ -88,6 +96,61 @@ EXAMPLES = r"""
         dhcp:
           reservations: []
 
+- name: One more reservation, those that others made stay
+  virtnet.kvm.virt_net_model:
+    purge: false
+    networks:
+      - name: natnet
+        model: nat
+        bridge: natbr0
+        dhcp:
+          reservations:
+            - name: vm2
+              mac: "52:54:00:00:00:03"
+              address: 10.64.100.4
+
+- name: A network that guests boot from, with an NTP server and records of its own
+  virtnet.kvm.virt_net_model:
+    networks:
+      - name: bootnet
+        model: nat
+        addresses: [10.64.101.1/24]
+        dhcp:
+          ranges:
+            - start: 10.64.101.100
+              end: 10.64.101.200
+          tftp_root: /srv/tftp
+          boot:
+            file: pxelinux.0
+        dns:
+          domain: boot.example
+          local_only: true
+          srv:
+            - service: ldap
+              domain: boot.example
+              target: dc.boot.example
+              port: 389
+          forward_zones:
+            - domain: corp.example
+              address: 10.0.0.53
+        dnsmasq_options:
+          - dhcp-option=option:ntp-server,10.64.101.1
+
+- name: An Open vSwitch that is there, with a port group for a VLAN
+  virtnet.kvm.virt_net_model:
+    networks:
+      - name: ovsnet
+        model: bridged
+        bridge: ovsbr0
+        virtualport:
+          type: openvswitch
+        portgroups:
+          - name: office
+            default: true
+            vlan:
+              tags:
+                - id: 42
+
 - name: Two networks are not to be there
   virtnet.kvm.virt_net_model:
     networks:
@@ -108,6 +171,14 @@ networks:
       description: Name of the network.
       type: str
       returned: always
+    title:
+      description: Its title, or null.
+      type: str
+      returned: always
+    description:
+      description: Its description, or null.
+      type: str
+      returned: always
     model:
       description: Its model; of a network that is not ours, what its forward mode amounts to.
       type: str
@@ -120,6 +191,10 @@ networks:
       description: Libvirt's forward mode; none where there is no forward element.
       type: str
       returned: always
+    nat_ipv6:
+      description: Whether libvirt translates IPv6; null where libvirt translates nothing.
+      type: bool
+      returned: always
     uplink:
       description: The link that libvirt's forward element names.
       type: str
@@ -128,9 +203,21 @@ networks:
       description: Name of its bridge.
       type: str
       returned: always
+    mac:
+      description: MAC of the bridge where one is declared, else null.
+      type: str
+      returned: always
     stp:
       description: Whether the bridge runs the spanning tree protocol.
       type: bool
+      returned: always
+    delay:
+      description: Forward delay in seconds; null on a bridge of the host's.
+      type: int
+      returned: always
+    zone:
+      description: The firewalld zone, or null.
+      type: str
       returned: always
     mtu:
       description: MTU in bytes, null if not set.
@@ -146,15 +233,40 @@ networks:
       elements: str
       returned: always
     dhcp:
-      description: Ranges, reservations and lease_time, or null.
+      description:
+        - Keys ranges, reservations, lease_time, tftp_root and boot, or null.
+        - The lease time is C(mixed) where ranges and reservations have several.
       type: dict
       returned: always
     dns:
-      description: Keys enabled, domain, local_only, forwarders and hosts.
+      description:
+        - Keys enabled, domain, local_only, register, forwarders, forward_plain_names, forward_zones, hosts, txt and srv.
       type: dict
+      returned: always
+    dnsmasq_options:
+      description: Lines for dnsmasq's configuration.
+      type: list
+      elements: str
       returned: always
     routes:
       description: Static routes, each with to and via.
+      type: list
+      elements: dict
+      returned: always
+    virtualport:
+      description: The virtual port, or null.
+      type: dict
+      returned: always
+    vlan:
+      description: Keys trunk and tags, or null.
+      type: dict
+      returned: always
+    bandwidth:
+      description: Keys inbound and outbound, or null.
+      type: dict
+      returned: always
+    portgroups:
+      description: The port groups, sorted by name.
       type: list
       elements: dict
       returned: always
@@ -229,6 +341,7 @@ def main():
             "networks": {"type": "list", "elements": "dict", "required": True, "options": network_options()},
             "adopt": {"type": "bool", "default": False},
             "disruption": {"type": "str", "choices": ["allow", "live_only", "defer"], "default": "allow"},
+            "purge": {"type": "bool", "default": True},
             "uri": {"type": "str", "default": "qemu:///system"},
         },
         supports_check_mode=True,
@@ -239,7 +352,9 @@ def main():
         # The declaration is checked before a daemon is asked for anything.
         networks = models.parse_networks(module.params["networks"])
         client = Networks(module.params["uri"])
-        return NetworkRoom(networks, client, host, module.params["adopt"], module.params["disruption"])
+        return NetworkRoom(
+            networks, client, host, module.params["adopt"], module.params["disruption"], module.params["purge"]
+        )
 
     engine.run_module(module, build)
 

@@ -50,7 +50,11 @@ def network_entry(network):
         "subnets": [plain(one) for one in network.subnets if one not in of_addresses],
         "dhcp": None if dhcp is None else {
             "reservations": [
-                {"name": one.name, "mac": one.mac, "address": plain(one.address)} for one in dhcp.reservations or ()
+                {
+                    "name": one.name, "mac": one.mac, "address": plain(one.address),
+                    **({"duid": one.duid} if one.duid else {}),
+                }
+                for one in dhcp.reservations or ()
             ],
         },
         "masquerade": network.masquerade,

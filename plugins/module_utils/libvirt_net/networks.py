@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import Room
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, live, replug, surroundings
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, features, live, replug, surroundings
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import iproute2, sysctl
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 
@@ -25,23 +25,34 @@ class NetworkRoom(Room):
     :param host: host.Host.
     :param adopt: take over a network of that name that is not ours, keeping all of it that is not declared.
     :param disruption: C(allow), C(live_only) (refuse what running guests would notice) or C(defer) (store it only).
+    :param purge: a declared list of reservations, DNS records or port groups is the whole of it.
     """
 
     key = "networks"
 
-    def __init__(self, networks, client, host, adopt=False, disruption="allow"):
+    def __init__(self, networks, client, host, adopt=False, disruption="allow", purge=True):
         self.networks = networks
         self.client = client
         self.host = host
         self.adopt = adopt
         self.disruption = disruption
+        self.purge = purge
         self.found = {}
 
     # -- what is there --------------------------------------------------------------------------------------------
 
     def gather(self):
         self.found = self.client.gather()
-        return {network.name: self.normal(self.found[network.name]) for network in self.networks if network.name in self.found}
+        return {
+            network.name: self._told(network, self.normal(self.found[network.name]))
+            for network in self.networks
+            if network.name in self.found
+        }
+
+    @staticmethod
+    def _told(network, normal):
+        """Leave the MAC out that libvirt chose: nobody can know it beforehand, and nobody asked."""
+        return normal if network.mac else dict(normal, mac=None)
 
     @staticmethod
     def normal(found):
@@ -67,6 +78,10 @@ class NetworkRoom(Room):
         plan = Plan({})
         self._nics = None
         self._check_surroundings(plan)
+        version = self.client.version()
+        for network in self.networks:
+            if network.wanted:
+                features.check(network, version)
         for network in self.networks:
             found = self.found.get(network.name)
             if found is not None and not self.adopt and definition.parse_mark(found.main) is None:
@@ -146,10 +161,9 @@ class NetworkRoom(Room):
                 f"disruption: {self.disruption} forbids it; stop or re-wire them first, or say disruption: allow.",
             )
 
-    @staticmethod
-    def _after(tree, state, autostart, persistent, pending=()):
-        normal = definition.parse(tree)
-        normal.update(state=state, autostart=autostart, persistent=persistent, owned=True, pending=list(pending))
+    def _after(self, network, tree, state, autostart, pending=()):
+        normal = self._told(network, definition.parse(tree))
+        normal.update(state=state, autostart=autostart, persistent=network.persistent, owned=True, pending=list(pending))
         return normal
 
     def _plan_creation(self, plan, network):
@@ -162,7 +176,7 @@ class NetworkRoom(Room):
             )
         if network.model == "bridged" and network.attach == "macvtap" and network.uplink is None:
             raise InvalidInput("macvtap needs an uplink", network.name, f"{network.option}.uplink", "Name the host's link.")
-        tree = definition.edit(network)
+        tree = definition.edit(network, purge=self.purge)
         xml = definition.dump(tree)
         active = network.state == "active" or not network.persistent
         autostart = network.autostart and network.persistent
@@ -176,13 +190,13 @@ class NetworkRoom(Room):
             return  # a transient network that does not run does not exist
         else:
             plan.ops.append(Op("network", network.name, "create", args={"xml": xml}))
-        plan.after[network.name] = self._after(tree, "active" if active else "inactive", autostart, network.persistent)
+        plan.after[network.name] = self._after(network, tree, "active" if active else "inactive", autostart)
 
     def _plan_change(self, plan, network, found, before):
-        tree = definition.edit(network, found.main)
+        tree = definition.edit(network, found.main, self.purge)
         xml, old = definition.dump(tree), definition.dump(found.main)
-        after = dict(definition.parse(tree))
-        changed = [key for key in after if after[key] != before[key]]
+        after, was = definition.parse(tree), definition.parse(found.main)
+        changed = [key for key in after if after[key] != was[key]]
         state = before["state"] if network.state == "present" else network.state
         ops, pending = [], []
         define = bool(changed) or not before["owned"]
@@ -233,7 +247,7 @@ class NetworkRoom(Room):
         plan.ops += ops
         if not network.persistent and state == "inactive":
             return
-        plan.after[network.name] = self._after(tree, state, autostart, network.persistent, pending)
+        plan.after[network.name] = self._after(network, tree, state, autostart, pending)
 
     def _plan_restart(self, plan, ops, network, fields, after, running):
         guests = self._guests(network)
@@ -323,9 +337,4 @@ class NetworkRoom(Room):
         found = self.found.get(name)
         if found is None:
             return xml
-        tree = definition.load(xml)
-        uuid = tree.find("uuid")
-        if uuid is None:
-            uuid = definition.etree.SubElement(tree, "uuid")
-        uuid.text = found.uuid
-        return definition.dump(tree)
+        return definition.with_uuid(xml, found.uuid)

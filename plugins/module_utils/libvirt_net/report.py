@@ -33,7 +33,7 @@ def networks(client, names=None, entries=None):
 
 def _facts(client, found, links, entry):
     normal = NetworkRoom.normal(found)
-    item, differs = describe.describe(found.main, normal["state"], found.autostart, found.persistent, entry)
+    item, differs, lacks = describe.describe(found.main, normal["state"], found.autostart, found.persistent, entry)
     live = found.active
     ports = [describe.port(xml, links) for xml in client.ports(found.name)] if live else []
     leases = [describe.lease(row) for row in client.leases(found.name)] if live else []
@@ -48,6 +48,7 @@ def _facts(client, found, links, entry):
         "ports": sorted(ports, key=lambda row: (row["guest"] or "", row["mac"] or "", row["uuid"])),
         "model": item,
         "model_differs": differs,
+        "model_lacks": lacks,
     }
 
 

@@ -32,6 +32,8 @@ KIND = {
     "files": "effects",
     "host": "effects",
     "model_checks": "pure",
+    "model_ports": "pure",
+    "model_services": "pure",
     "models": "pure",
     "names": "pure",
     "plan": "pure",
@@ -69,7 +71,13 @@ KIND = {
     "guests/wiring": "pure",
     "libvirt_net/client": "effects",
     "libvirt_net/definition": "pure",
+    "libvirt_net/definition/addresses": "pure",
+    "libvirt_net/definition/known": "pure",
+    "libvirt_net/definition/names": "pure",
+    "libvirt_net/definition/ports": "pure",
+    "libvirt_net/definition/xml": "pure",
     "libvirt_net/describe": "pure",
+    "libvirt_net/features": "pure",
     "libvirt_net/live": "pure",
     "libvirt_net/networks": "effects",
     "libvirt_net/replug": "effects",
@@ -112,6 +120,7 @@ KIND = {
 HARMLESS = {
     "__future__", "abc", "base64", "binascii", "collections", "copy", "dataclasses", "enum", "functools", "hashlib", "ipaddress",
     "itertools", "json", "lxml", "math", "operator", "re", "stat", "string", "struct", "textwrap", "typing",
+    "unicodedata",
 }
 EXCUSED = {("proof/packets", "_socket")}
 #: Names of objects that lead to the host; in `names`, `host` is a host's name, in these files a part of what was declared.

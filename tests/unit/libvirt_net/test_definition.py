@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import models
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, live
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import addresses
 
 NAT = {
     "name": "natnet", "model": "nat", "bridge": "natbr0", "addresses": ["10.64.100.1/24", "fd00:64::1/64"],
@@ -51,7 +52,9 @@ def test_parse_reads_what_people_write():
     normal = definition.parse(definition.load(BY_HAND))
     assert normal["model"] == "nat" and normal["firewall"] == "libvirt" and normal["stp"]
     assert normal["addresses"] == ["188.64.100.1/24"]
-    assert normal["dhcp"]["reservations"] == [{"name": "vm0", "mac": "52:54:00:aa:bb:cc", "address": "188.64.100.2"}]
+    assert normal["dhcp"]["reservations"] == [
+        {"name": "vm0", "mac": "52:54:00:aa:bb:cc", "duid": None, "address": "188.64.100.2"}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -146,6 +149,28 @@ LIVE = [
         [("ip-dhcp-range", "delete"), ("ip-dhcp-range", "add")], [],
     ),
     ({"dns": {"enabled": True, "hosts": [{"address": "10.64.100.9", "names": ["a"]}]}}, [("dns-host", "add")], []),
+    ({"dns": {"txt": [{"name": "a", "value": "b"}]}}, [("dns-txt", "add")], []),
+    ({"dns": {"srv": [{"service": "ldap"}]}}, [("dns-srv", "add")], []),
+    ({"dns": {"forwarders": ["10.0.0.1"], "txt": [{"name": "a", "value": "b"}]}}, [], ["dns"]),
+    (
+        {"dhcp": {"lease_time": "1h"}},
+        [
+            ("ip-dhcp-host", "delete"), ("ip-dhcp-host", "delete"), ("ip-dhcp-host", "add"), ("ip-dhcp-host", "add"),
+            ("ip-dhcp-range", "delete"), ("ip-dhcp-range", "add"),
+        ],
+        [],
+    ),
+    (
+        {"dhcp": {"ranges": [], "reservations": []}},
+        [("ip-dhcp-host", "delete"), ("ip-dhcp-host", "delete"), ("ip-dhcp-range", "delete")], [],
+    ),
+    ({"dhcp": {"boot": {"file": "x"}}}, [], ["dhcp"]),
+    ({"portgroups": [{"name": "a"}]}, [("portgroup", "add")], []),
+    ({"title": "a"}, [("title", "set")], []),
+    ({"description": "a"}, [("description", "set")], []),
+    ({"mac": "02:00:00:00:00:01"}, [], ["mac"]),
+    ({"delay": 4}, [], ["delay"]),
+    ({"dnsmasq_options": ["log-queries"]}, [], ["dnsmasq_options"]),
     ({"dns": {"enabled": False}}, [], ["dns"]),
     ({"mtu": 9000}, [], ["mtu"]),
     ({"stp": True}, [], ["stp"]),
@@ -167,4 +192,4 @@ def test_what_can_be_changed_at_run_time(changes, updates, restart):
     [("3600", "1h"), ("90m", "90m"), ("7d", "168h"), ("infinite", "infinite"), ("45s", "45s"), ("120", "2m")],
 )
 def test_a_lease_time_has_one_spelling(text, spelling):
-    assert definition.seconds_to_lease(definition.lease_to_seconds(text)) == spelling
+    assert addresses.seconds_to_lease(addresses.lease_to_seconds(text)) == spelling

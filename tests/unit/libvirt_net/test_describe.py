@@ -47,7 +47,7 @@ def test_what_is_told_changes_nothing_when_it_is_declared(item):
     network = models.parse_network({"name": "net", **item}, "networks[0]")
     tree = definition.edit(network)
     entry = entries.network_entry(network)
-    told, differs = describe.describe(tree, "active", True, True, entry)
+    told, differs, dummy = describe.describe(tree, "active", True, True, entry)
     assert differs == []
     again = models.parse_network(told, "networks[0]")
     assert definition.parse(definition.edit(again, tree)) == definition.parse(tree)
@@ -70,7 +70,7 @@ FOREIGN = {
 @pytest.mark.parametrize(("body", "model", "differs"), FOREIGN.values(), ids=FOREIGN)
 def test_networks_of_others(body, model, differs):
     tree = definition.load(f"<network><name>net</name>{body}</network>")
-    item, found = describe.describe(tree, "inactive", False, True)
+    item, found, dummy = describe.describe(tree, "inactive", False, True)
     assert (item["model"], item["state"], item["autostart"], found) == (model, "inactive", False, differs)
 
 
@@ -79,7 +79,7 @@ def test_a_reservation_without_words_leaves_all_of_them_alone():
         "<network><name>net</name><forward mode='open'/><bridge name='b0'/><ip address='10.1.0.1' prefix='24'><dhcp>"
         "<host mac='52:54:00:00:00:01' name='a'/><host mac='52:54:00:00:00:02' ip='10.1.0.2'/></dhcp></ip></network>"
     )
-    item, differs = describe.describe(definition.load(xml), "active", True, True)
+    item, differs, dummy = describe.describe(definition.load(xml), "active", True, True)
     assert item["dhcp"] == {"ranges": []} and differs == []
 
 
@@ -91,7 +91,8 @@ def test_a_reservation_without_words_leaves_all_of_them_alone():
     ],
 )
 def test_no_model_and_why(name, body, why):
-    item, differs = describe.describe(definition.load(f"<network><name>{name}</name>{body}</network>"), "active", True, True)
+    tree = definition.load(f"<network><name>{name}</name>{body}</network>")
+    item, differs, dummy = describe.describe(tree, "active", True, True)
     assert item is None and why in differs[0]
 
 
