@@ -39,13 +39,14 @@ def pinged(host, what, capsys):
     """Ping the host from outside ten times a second meanwhile, and print how many were lost."""
     outside = testinfra.get_host("ansible://outside1", ansible_inventory=host.backend.ansible_runner.inventory_file)
     address = host.backend.ansible_runner.get_variables(host.backend.host)["lab_hosts_address"]
-    outside.run_test(f"rm -f /tmp/lnkping; ping -i 0.1 {address} > /tmp/lnkping 2>&1 & echo $! > /tmp/lnkping.pid")
+    file = f"/tmp/lnkping-{host.backend.host}"
+    outside.run_test(f"rm -f {file}; ping -i 0.1 {address} > {file} 2>&1 & echo $! > {file}.pid")
     try:
         yield
         time.sleep(2)
     finally:
-        outside.run("kill -INT $(cat /tmp/lnkping.pid); sleep 0.3")
-        summary = re.search(r"(\d+) packets transmitted, (\d+) received", outside.check_output("cat /tmp/lnkping"))
+        outside.run(f"kill -INT $(cat {file}.pid); sleep 0.3")
+        summary = re.search(r"(\d+) packets transmitted, (\d+) received", outside.check_output(f"cat {file}"))
         with capsys.disabled():
             print(f"\n{host.backend.host}: {what}: {int(summary[1]) - int(summary[2])} of {summary[1]} pings lost, 100 ms apart")
 
