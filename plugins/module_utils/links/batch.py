@@ -81,6 +81,7 @@ def change(before, after, nodad=False):
         lines.append(f"link set dev {name} alias {quoted(after['description'] or '')}")
     if before["bridge"] != after["bridge"]:
         lines.append(f"link set dev {name} master {after['bridge']}" if after["bridge"] else f"link set dev {name} nomaster")
+        lines += [] if after["bridge"] else _link_local_again(before, after)
     gone = [one for one in before["addresses"] if one not in after["addresses"]]
     old, new = forms.all_routes(before), forms.all_routes(after)
     lines += [route_line("del", name, one) for one in old if one not in new]
@@ -97,6 +98,17 @@ def change(before, after, nodad=False):
         again = bool(gone) or before["state"] == "down"
         lines += [route_line("replace", name, one) for one in new if again or one not in old]
     return lines
+
+
+def _link_local_again(before, after):
+    """Return the lines that have the kernel tell of the link-local addresses of a link that has left a bridge.
+
+    To systemd 252 it is a new link then. It never hears of the link-local address that is there already, asks no router
+    without one, and the default route that was advertised runs out.
+    """
+    if before["state"] != "up" or after["state"] != "up":
+        return []
+    return [f"address replace {one} dev {after['name']} scope link" for one in before.get("link_local", ())]
 
 
 def between(before, after):
@@ -136,7 +148,7 @@ def moved(before, after, ports, source=None, onto=None):
         lines = [f"link delete dev {before['name']}"]
         before_ports = [{**one, "bridge": None} for one, _other in ports]
         for one, (_old, other) in zip(before_ports, ports):
-            lines += change(one, other, nodad=True)
+            lines += _link_local_again(one, other) + change(one, other, nodad=True)
     else:
         empty = {"addresses": [], "gateway": [], "routes": []}
         first = forms.down({**after, **({key: before[key] for key in empty} if before else empty)})

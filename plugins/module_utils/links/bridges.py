@@ -98,7 +98,7 @@ class BridgeRoom(LinkRoom):
         texts = self._texts(item, target, ports, uplink)
         after = forms.down(target)
         pairs = [(port.form, {**self._bare(port), "bridge": item.name, "state": "up"}) for port in joining]
-        pairs += [(port.form, self._former(port)) for port in leaving]
+        pairs += [(self._inside(port), self._former(port)) for port in leaving]
         name = item.name
         if current is None:
             after["made"] = self.manager.name != "none"
@@ -244,8 +244,11 @@ class BridgeRoom(LinkRoom):
     # -- back -----------------------------------------------------------------------------------------------------
 
     @staticmethod
-    def _bare(port):
-        return {**port.form, "addresses": [], "gateway": [], "routes": []}
+    def _inside(port):
+        return {**port.form, "link_local": port.link_local}
+
+    def _bare(self, port):
+        return {**self._inside(port), "addresses": [], "gateway": [], "routes": []}
 
     @staticmethod
     def _port_key(port):
@@ -271,7 +274,7 @@ class BridgeRoom(LinkRoom):
         current = self.form(link)
         known = self._journal.get(self.journal_key(item.name))
         ports = [self.links[name] for name in link.ports if self._port_key(self.links[name]) in self._journal]
-        pairs = [(port.form, self._former(port)) for port in ports]
+        pairs = [(self._inside(port), self._former(port)) for port in ports]
         taken = next((port for port in ports if self._journal[self._port_key(port)].get("taken")), None)
         onto = taken.name if taken else None
         source = link if taken else None

@@ -22,7 +22,8 @@ class Link:
     """One link of the host.
 
     C(form) is its normal form, plain values that can be declared; C(dynamic) and C(dynamic_routes) are iproute2's own
-    rows of what came by DHCP or router advertisement; C(ports) all members of a bridge; C(row) is iproute2's row.
+    rows of what came by DHCP or router advertisement; C(ports) all members of a bridge; C(row) is iproute2's row;
+    C(link_local) are the kernel's own IPv6 addresses as iproute2 takes them, in no form since they come with the link.
     """
 
     form: dict
@@ -30,6 +31,7 @@ class Link:
     dynamic: list = field(default_factory=list)
     dynamic_routes: list = field(default_factory=list)
     ports: list = field(default_factory=list)
+    link_local: list = field(default_factory=list)
 
     @property
     def name(self):
@@ -154,6 +156,11 @@ def _text(value):
     return None if value is None else str(value)
 
 
+def _link_local(row):
+    # iproute2 before 6.3 does not speak of who gave the address.
+    return f"{row['local']}/{row['prefixlen']}" + (f" proto {row['protocol']}" if row.get("protocol") else "")
+
+
 def links(link_rows, address_rows, route_rows):
     """Return {name: Link} from the rows of C(ip -j -d link), C(ip -j address) and C(ip -j route), both versions."""
     infos = {row["ifname"]: row.get("addr_info", ()) for row in address_rows if "ifname" in row}
@@ -164,18 +171,20 @@ def links(link_rows, address_rows, route_rows):
     found = {}
     for row in link_rows:
         name = row["ifname"]
-        static, dynamic = [], []
+        static, dynamic, local = [], [], []
         up = "UP" in row.get("flags", ())
         for one in infos.get(name, ()):
             if "local" not in one or (one["family"] == "inet6" and one.get("scope") == "link"):
-                continue  # the kernel's own link-local addresses come with the link
+                # The kernel's own link-local addresses come with the link.
+                local += [_link_local(one)] if "local" in one and not (one.get("tentative") or one.get("dadfailed")) else []
+                continue
             if one.get("dynamic"):
                 dynamic.append(one)
             elif up or one["family"] == "inet":  # while the link is down, an IPv6 address is none, there or not
                 static.append(f"{one['local']}/{one['prefixlen']}")
         declared = [route(one) for one in routed.get(name, ()) if one.get("protocol", "boot") in _DECLARED]
         moving = [one for one in routed.get(name, ()) if one.get("protocol") in ("dhcp", "ra") and route(one)]
-        found[name] = Link(_form(row, static, [one for one in declared if one]), row, dynamic, moving)
+        found[name] = Link(_form(row, static, [one for one in declared if one]), row, dynamic, moving, link_local=local)
     for link in found.values():
         if link.form["bridge"] in found:
             found[link.form["bridge"]].ports.append(link.name)

@@ -29,6 +29,16 @@ ETH = {
         ({}, {"mtu": 9000}, ["link set dev t0 mtu 9000"]),
         ({}, {"bridge": "b0"}, ["link set dev t0 master b0"]),
         ({"bridge": "b0"}, {"bridge": None}, ["link set dev t0 nomaster"]),
+        # systemd 252 takes it for a new link, and must hear of the address that is there
+        (
+            {"bridge": "b0", "link_local": ["fe80::1/64 proto kernel_ll"]}, {"bridge": None},
+            ["link set dev t0 nomaster", "address replace fe80::1/64 proto kernel_ll dev t0 scope link"],
+        ),
+        (
+            {"bridge": "b0", "link_local": ["fe80::1/64"]}, {"bridge": None, "state": "down"},
+            ["link set dev t0 down", "link set dev t0 nomaster"],
+        ),
+        ({"link_local": ["fe80::1/64"]}, {"bridge": "b0"}, ["link set dev t0 master b0"]),
         ({}, {"description": "two words"}, ['link set dev t0 alias "two words"']),
         ({"description": "x"}, {"description": None}, ['link set dev t0 alias ""']),
         ({}, {"addresses": ["10.0.0.1/24"]}, ["address replace 10.0.0.1/24 dev t0 broadcast +"]),
@@ -146,6 +156,8 @@ def test_a_link_is_read():
         {"family": "inet", "local": "10.0.0.1", "prefixlen": 24, "scope": "global"},
         {"family": "inet", "local": "10.0.0.7", "prefixlen": 24, "scope": "global", "dynamic": True},
         {"family": "inet6", "local": "fe80::1", "prefixlen": 64, "scope": "link"},
+        {"family": "inet6", "local": "fe80::2", "prefixlen": 64, "scope": "link", "protocol": "kernel_ll"},
+        {"family": "inet6", "local": "fe80::3", "prefixlen": 64, "scope": "link", "tentative": True},
     ]}]
     routes = [
         {"dst": "default", "gateway": "10.0.0.9", "dev": "b0", "protocol": "static"},
@@ -158,7 +170,14 @@ def test_a_link_is_read():
     assert (form["stp"], form["forward_delay"], form["ageing"]) == (True, 2, 300)
     assert [row["local"] for row in found["b0"].dynamic] == ["10.0.0.7"]
     assert [row["protocol"] for row in found["b0"].dynamic_routes] == ["ra"]
+    assert found["b0"].link_local == ["fe80::1/64", "fe80::2/64 proto kernel_ll"] and not found["vnet0"].link_local
     assert found["b0"].ports == ["vnet0"] and found["vnet0"].guest_tap
+
+
+def test_a_bridge_that_goes_gives_its_port_back():
+    inside = {**ETH, "bridge": "b0", "addresses": [], "gateway": [], "routes": [], "link_local": ["fe80::3/64"]}
+    lines = batch.moved(BRIDGE, None, [(inside, ETH)])
+    assert lines[:2] == ["link delete dev b0", "address replace fe80::3/64 dev e0 scope link"]
 
 
 def test_a_bridge_with_routes_goes_down():

@@ -39,13 +39,14 @@ def pinged(host, what, capsys):
     """Ping the host from outside ten times a second meanwhile, and print how many were lost."""
     outside = testinfra.get_host("ansible://outside1", ansible_inventory=host.backend.ansible_runner.inventory_file)
     address = host.backend.ansible_runner.get_variables(host.backend.host)["lab_hosts_address"]
-    outside.run_test(f"rm -f /tmp/lnkping; ping -i 0.1 {address} > /tmp/lnkping 2>&1 & echo $! > /tmp/lnkping.pid")
+    file = f"/tmp/lnkping-{host.backend.host}"
+    outside.run_test(f"rm -f {file}; ping -i 0.1 {address} > {file} 2>&1 & echo $! > {file}.pid")
     try:
         yield
         time.sleep(2)
     finally:
-        outside.run("kill -INT $(cat /tmp/lnkping.pid); sleep 0.3")
-        summary = re.search(r"(\d+) packets transmitted, (\d+) received", outside.check_output("cat /tmp/lnkping"))
+        outside.run(f"kill -INT $(cat {file}.pid); sleep 0.3")
+        summary = re.search(r"(\d+) packets transmitted, (\d+) received", outside.check_output(f"cat {file}"))
         with capsys.disabled():
             print(f"\n{host.backend.host}: {what}: {int(summary[1]) - int(summary[2])} of {summary[1]} pings lost, 100 ms apart")
 
@@ -142,16 +143,22 @@ def unplugged(host, name):
         subprocess.run([*port, "up"], check=True)
 
 
+def connection_of(host):
+    """Return which connection the tasks use; testinfra's own commands have one of their own each."""
+    return host.ansible("ansible.builtin.shell", "echo $SSH_CONNECTION", check=False)["stdout"]
+
+
 @pytest.mark.parametrize("manager", ["networkd", "none"])
 def test_a_silent_gateway_puts_all_back(host, modules, manager):
     """The task comes back over the same connection, and says so."""
-    before = look(host)
+    before, connection = look(host), connection_of(host)
     try:
         with unplugged(host, "gateway1"):
             result = modules("host_bridge", bridges=IN, manager=manager)
             assert result["failed"] and "gateway 10.77.0.1 did not answer on lnkbr0" in result["msg"], result
             assert not host.interface("lnkbr0").exists and not host.file("/etc/systemd/network/00-virtnet-eth0.network").exists
             assert modules.static("eth0")
+            assert connection_of(host) == connection
     finally:
         modules.run("host_bridge", bridges=OUT, manager=manager)
     if manager == "none":
