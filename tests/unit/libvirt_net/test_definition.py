@@ -193,3 +193,12 @@ def test_what_can_be_changed_at_run_time(changes, updates, restart):
 )
 def test_a_lease_time_has_one_spelling(text, spelling):
     assert addresses.seconds_to_lease(addresses.lease_to_seconds(text)) == spelling
+
+
+@pytest.mark.parametrize("addresses_again", [True, False])
+def test_a_network_that_libvirt_begins_to_translate_has_its_ipv6_translated(addresses_again):
+    tree = definition.edit(network())  # our own rules: open
+    changes = {"firewall": "libvirt"} if addresses_again else {"firewall": "libvirt", "addresses": None}
+    tree = definition.edit(network(**changes), tree)
+    assert tree.find("forward").get("mode") == "nat"
+    assert tree.find("forward/nat").get("ipv6") == "yes"

@@ -123,7 +123,8 @@ def _edit_forward(tree, network):
     if mode == "none":
         xml.drop(tree, "forward")
         return
-    if old is not None and old.get("mode", "nat") != mode:
+    switched = old is None or old.get("mode", "nat") != mode
+    if old is not None and switched:
         tree.remove(old)
     forward = xml.child(tree, "forward", mode=mode)
     if mode == "nat":
@@ -134,9 +135,11 @@ def _edit_forward(tree, network):
             xml.drop(forward, "interface")
             forward.attrib.pop("dev", None)
         ipv6 = network.nat_ipv6
-        if ipv6 is None and not any(one.version == 6 for one in map(addresses.interface, tree.findall("ip"))):
-            # Without it libvirt routes IPv6 with no state match: open inbound. One that has IPv6 already stays as it is.
-            ipv6 = any(one.version == 6 for one in network.addresses or ()) or None
+        has = any(one.version == 6 for one in map(addresses.interface, tree.findall("ip")))
+        if ipv6 is None and (switched or not has):
+            # Without it libvirt routes IPv6 with no state match: open inbound. What libvirt translates already, and IPv6 not,
+            # stays as it is; what it begins to translate has its IPv6 translated too.
+            ipv6 = (network.addresses is None and has) or any(one.version == 6 for one in network.addresses or ()) or None
         if ipv6 is not None and ipv6 != _nat_ipv6(tree):
             nat = xml.child(forward, "nat", ipv6="yes" if ipv6 else None)
             if len(nat) == 0 and not nat.attrib:
