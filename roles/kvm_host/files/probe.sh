@@ -73,7 +73,7 @@ done
 init=none enable='' start=''
 if [ -d /run/systemd/system ]; then
     init=systemd
-    files=$(systemctl list-unit-files --no-legend --no-pager 'libvirtd.*' 'virt*d.service' 'virt*d.socket' 2>/dev/null | awk '{ print $1 "=" $2 }')
+    files=$(systemctl list-unit-files --no-legend --no-pager 'libvirtd.*' 'libvirtd-*.socket' 'virt*d.service' 'virt*d.socket' 'virt*d-*.socket' 2>/dev/null | awk '{ print $1 "=" $2 }')
     active=$(systemctl list-units --no-legend --no-pager --plain --state=active 'libvirtd.*' 'virt*d.*' 2>/dev/null | awk '{ printf "%s ", $1 }')
     state() { for line in $files; do [ "${line%%=*}" = "$1" ] && echo "${line#*=}" && return; done; }
     if [ "$daemons" = auto ]; then
@@ -89,7 +89,13 @@ if [ -d /run/systemd/system ]; then
     for name in $names; do
         case $(state "$name.service") in
             '' | enabled*) ;;
-            *) enable="$enable $name.service" ;;
+            *)
+                enable="$enable $name.service"
+                # libvirt 9.0's service brings the admin socket not along; that of 11.3 does.
+                for socket in "$name-ro.socket" "$name-admin.socket"; do
+                    if [ "$(state "$socket")" = disabled ]; then enable="$enable $socket"; fi
+                done
+                ;;
         esac
         # With a socket the daemon may end when it is idle: listening is enough.
         unit=$name.service

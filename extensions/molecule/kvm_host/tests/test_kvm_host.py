@@ -11,7 +11,7 @@ import pytest
 testinfra_hosts = ["ansible://kvm_hosts"]
 
 
-@pytest.mark.parametrize("unit", ["libvirtd.service", "libvirtd.socket", "libvirtd-ro.socket"])
+@pytest.mark.parametrize("unit", ["libvirtd.service", "libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket"])
 def test_starts_at_boot(host, unit):
     assert host.run("systemctl is-enabled %s", unit).stdout.strip() == "enabled"
 

@@ -103,8 +103,8 @@ def test_the_readmes_examples(role, run):
     assert examples, "a README needs an example"
     assert set(settings) <= {block.name for block in examples}, "needs has blocks that the README has not"
     examples = [block for block in examples if "leave_out" not in settings.get(block.name, {})]
-    run.tasks(told.get("before"), told.get("vars"))
     try:
+        run.tasks(told.get("before"), told.get("vars"))
         # All that is set up, then all that is removed, whatever their order in the text.
         for block in sorted(examples, key=lambda one: one.removes):
             variables = settings.get(block.name, {}).get("vars")
