@@ -91,7 +91,7 @@ if [ -d /run/systemd/system ]; then
             '' | enabled*) ;;
             *)
                 enable="$enable $name.service"
-                # libvirt 9.0's service brings the admin socket not along; that of 11.3 does.
+                # The service of libvirt 9.0 does not name the admin socket in Also=; that of 11.3 does.
                 for socket in "$name-ro.socket" "$name-admin.socket"; do
                     if [ "$(state "$socket")" = disabled ]; then enable="$enable $socket"; fi
                 done
