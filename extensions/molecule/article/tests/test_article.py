@@ -12,17 +12,15 @@ begin so. ARTICLE_WRITE=1 writes what was printed into the page, for trimming by
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import re
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 import testinfra
 import yaml
+from guest_agent import in_guest
 
 ROOT = Path(__file__).resolve().parents[4]
 PAGE = ROOT / "docs" / "article.md"
@@ -98,21 +96,7 @@ class Lab:
         if place in self.hosts:
             done = self.hosts[place].run("exec 2>&1; " + command)
             return done.stdout
-        return self.in_guest(place, command)
-
-    def agent(self, guest, execute, **arguments):
-        request = json.dumps({"execute": execute, "arguments": arguments})
-        return json.loads(self.hosts["kvm1"].check_output("virsh qemu-agent-command %s %s", guest, request))["return"]
-
-    def in_guest(self, guest, command):
-        arguments = {"path": "sh", "arg": ["-c", "exec 2>&1; " + command], "capture-output": True}
-        pid = self.agent(guest, "guest-exec", **arguments)["pid"]
-        for _attempt in range(150):
-            status = self.agent(guest, "guest-exec-status", pid=pid)
-            if status["exited"]:
-                return base64.b64decode(status.get("out-data", "")).decode()
-            time.sleep(0.2)
-        raise AssertionError(f"{command} did not end in {guest}")
+        return in_guest(self.hosts["kvm1"], place, "sh", "-c", "exec 2>&1; " + command)[1]
 
 
 @pytest.fixture(scope="module")

@@ -132,15 +132,20 @@ def test_a_wrong_gateway_puts_all_back(host, modules, manager):
 
 
 @contextlib.contextmanager
-def unplugged(host, name):
-    """Another machine's cable is out of the LAN's switch."""
-    lab = host.backend.ansible_runner.get_variables(host.backend.host)["lab_hosts_lab"]
-    port = ["ip", "-n", f"{lab}-lan", "link", "set", name]
-    subprocess.run([*port, "down"], check=True)
+def deaf_to(host, name):
+    """The LAN's switch passes nothing between this host and another machine; both hear everybody else.
+
+    bridge(8): isolated ports reach those that are not. The other machine's port stays isolated, which means nothing while it is
+    the only one: the hosts are tested side by side.
+    """
+    variables = host.backend.ansible_runner.get_variables(host.backend.host)
+    port = ["bridge", "-n", f"{variables['lab_hosts_lab']}-lan", "link", "set", "dev"]
+    subprocess.run([*port, name, "isolated", "on"], check=True)
+    subprocess.run([*port, host.backend.host, "isolated", "on"], check=True)
     try:
         yield
     finally:
-        subprocess.run([*port, "up"], check=True)
+        subprocess.run([*port, host.backend.host, "isolated", "off"], check=True)
 
 
 def connection_of(host):
@@ -153,7 +158,7 @@ def test_a_silent_gateway_puts_all_back(host, modules, manager):
     """The task comes back over the same connection, and says so."""
     before, connection = look(host), connection_of(host)
     try:
-        with unplugged(host, "gateway1"):
+        with deaf_to(host, "gateway1"):
             result = modules("host_bridge", bridges=IN, manager=manager)
             assert result["failed"] and "gateway 10.77.0.1 did not answer on lnkbr0" in result["msg"], result
             assert not host.interface("lnkbr0").exists and not host.file("/etc/systemd/network/00-virtnet-eth0.network").exists

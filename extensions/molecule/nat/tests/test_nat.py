@@ -6,34 +6,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import subprocess
-import time
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from guest_agent import in_guest
 
 LAB = Path("/var/lib/virtnet-lab") / os.environ.get("VIRTNET_TEST_LAB", "mol")
 GUESTS = {"vm0": "10.64.100.2", "vm1": "10.64.100.3"}
-
-
-def agent(host, guest, execute, **arguments):
-    request = json.dumps({"execute": execute, "arguments": arguments})
-    return json.loads(host.check_output("virsh qemu-agent-command %s %s", guest, request))["return"]
-
-
-def in_guest(host, guest, *command):
-    """Run a command in a guest through its agent; return (rc, output)."""
-    pid = agent(host, guest, "guest-exec", path=command[0], arg=list(command[1:]), **{"capture-output": True})["pid"]
-    for _attempt in range(100):
-        status = agent(host, guest, "guest-exec-status", pid=pid)
-        if status["exited"]:
-            return status["exitcode"], base64.b64decode(status.get("out-data", "")).decode()
-        time.sleep(0.2)
-    raise AssertionError(f"{command} did not end in {guest}")
 
 
 def network(host, *flags):

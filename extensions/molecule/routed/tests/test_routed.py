@@ -6,36 +6,13 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
-import time
 from xml.etree import ElementTree
 
 import pytest
 import testinfra
-
-BUSYBOX = "/bin/busybox"
-
-
-def agent(host, guest, execute, **arguments):
-    request = json.dumps({"execute": execute, "arguments": arguments})
-    return json.loads(host.check_output("virsh qemu-agent-command %s %s", guest, request))["return"]
-
-
-def in_guest(host, guest, *command):
-    """Run a command in a guest through its agent; return (rc, output)."""
-    pid = agent(host, guest, "guest-exec", path=command[0], arg=list(command[1:]), **{"capture-output": True})["pid"]
-    for _attempt in range(100):
-        status = agent(host, guest, "guest-exec-status", pid=pid)
-        if status["exited"]:
-            return status["exitcode"], base64.b64decode(status.get("out-data", "")).decode()
-        time.sleep(0.2)
-    raise AssertionError(f"{command} did not end in {guest}")
-
-
-def ping(host, guest, address):
-    return in_guest(host, guest, BUSYBOX, "ping", "-c", "2", "-W", "2", address)[0] == 0
+from guest_agent import BUSYBOX, in_guest, ping
 
 
 @pytest.fixture

@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+from guest_agent import in_guest
 
 GUESTS = ("tv0", "tv1")
 ADDRESSES = {"tv0": {"10.64.120.2/24"}, "tv1": {"10.64.120.3/24", "fd00:64:120::3/64"}}
@@ -21,25 +20,8 @@ PEER = {"tv0": "10.64.120.3", "tv1": "10.64.120.2"}
 LAB = Path("/var/lib/virtnet-lab") / os.environ.get("VIRTNET_TEST_LAB", "mol")
 
 
-def agent(host, guest, execute, **arguments):
-    request = json.dumps({"execute": execute, "arguments": arguments})
-    return json.loads(host.check_output("virsh qemu-agent-command --timeout 30 %s %s", guest, request))["return"]
-
-
-def in_guest(host, guest, *command):
-    """Run a command in a guest through its agent; return (rc, output)."""
-    request = {"path": command[0], "arg": list(command[1:]), "capture-output": True}
-    pid = agent(host, guest, "guest-exec", **request)["pid"]
-    for _attempt in range(600):
-        status = agent(host, guest, "guest-exec-status", pid=pid)
-        if status["exited"]:
-            return status["exitcode"], base64.b64decode(status.get("out-data", "")).decode()
-        time.sleep(0.5)
-    raise AssertionError(f"{command} did not end in {guest}")
-
-
 def output(host, guest, *command):
-    rc, text = in_guest(host, guest, *command)
+    rc, text = in_guest(host, guest, *command, seconds=300)
     assert rc == 0, (guest, command, text)
     return text.strip()
 
@@ -63,7 +45,7 @@ def guest(request):
 @pytest.fixture(scope="module", autouse=True)
 def cloud_init_is_through(host):
     """It runs on after the guest has its addresses."""
-    return {guest: in_guest(host, guest, "/usr/bin/cloud-init", "status", "--wait", "--long") for guest in GUESTS}
+    return {guest: in_guest(host, guest, "/usr/bin/cloud-init", "status", "--wait", "--long", seconds=300) for guest in GUESTS}
 
 
 def test_cloud_init_is_done_from_our_seed(host, guest, cloud_init_is_through):
