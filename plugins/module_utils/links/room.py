@@ -197,6 +197,11 @@ class LinkRoom(engine.Room):
         if op.args["undo"]:
             iproute2.batch(self.host, op.args["undo"], "putting it back", op.name, force=True)
         self.manager.write(op.args["old_files"])
+        self.gave_up(op)
+
+    def gave_up(self, op):
+        # What was journaled before this run is of a change that stands.
+        journal.forget([key for key in op.args["baseline"] if key not in self._journal])
 
     def _run_with_the_next(self, op):
         """Carry out the lines of an operation, and in the same ip(8) those of all that follow it.

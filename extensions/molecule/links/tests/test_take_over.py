@@ -163,6 +163,7 @@ def test_a_silent_gateway_puts_all_back(host, modules, manager):
             assert result["failed"] and "gateway 10.77.0.1 did not answer on lnkbr0" in result["msg"], result
             assert not host.interface("lnkbr0").exists and not host.file("/etc/systemd/network/00-virtnet-eth0.network").exists
             assert modules.static("eth0")
+            assert not host.file("/var/lib/virtnet/baseline.json").exists
             assert connection_of(host) == connection
     finally:
         modules.run("host_bridge", bridges=OUT, manager=manager)
