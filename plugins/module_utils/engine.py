@@ -39,9 +39,6 @@ class Room(abc.ABC):
     def revert(self, op):
         """Take an applied Op back; called in reverse order after a later Op of the same object failed."""
 
-    def gave_up(self, op):
-        """Called when an Op failed and its object is as it was: forget what was journaled for it in this run."""
-
     def baseline(self, before, plan):
         """Return {key: value} of what C(absent) must bring back; journaled once, before the first effect."""
         return {}
@@ -77,7 +74,7 @@ def _apply(room, plan):
     """Apply all operations. An object whose operation fails is put back, the others go on; then all is told."""
     done, failed = [], {}
     for op in plan.ops:
-        if (op.kind, op.name) in failed:
+        if (op.kind, op.name) in failed or (op.follows and not done):
             continue
         try:
             room.apply(op)
@@ -86,7 +83,6 @@ def _apply(room, plan):
             if error.subject is None:
                 error.subject = op.name
             failed[(op.kind, op.name)] = (op, error)
-            room.gave_up(op)
             for earlier in reversed([one for one in done if (one.kind, one.name) == (op.kind, op.name)]):
                 # The first error is the one to tell; a second one while putting back is told beside it.
                 try:

@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed
 
 
 def read(path):
@@ -19,6 +22,17 @@ def read(path):
         return None
 
 
+@contextlib.contextmanager
+def _told(what, path):
+    """Turn a full or read-only disk into an error that says which file; that root is needed, the engine says."""
+    try:
+        yield
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise CommandFailed(f"{path} could not be {what}: {error.strerror}") from error
+
+
 def _sync_folder(folder):
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -28,7 +42,15 @@ def _sync_folder(folder):
 
 
 def write(path, text, mode=0o600):
-    """Replace C(path) by C(text) in one step that outlives a power cut (rename(2), fsync(2) on file and folder)."""
+    """Replace C(path) by C(text) in one step that outlives a power cut (rename(2), fsync(2) on file and folder).
+
+    :raises CommandFailed: the disk is full or read-only, say; the file is as it was.
+    """
+    with _told("written", path):
+        _write(path, text, mode)
+
+
+def _write(path, text, mode):
     folder = os.path.dirname(path)
     make_folder(folder)
     descriptor, temporary = tempfile.mkstemp(dir=folder, prefix="." + os.path.basename(path) + ".")
@@ -60,11 +82,11 @@ def make_folder(path, mode=0o755):
 
 def remove(path):
     """Remove C(path) if it is there."""
-    try:
+    if not os.path.lexists(path):
+        return  # unlink(2) on a read-only disk says so of a file that is not there, too
+    with _told("removed", path):
         os.unlink(path)
-    except FileNotFoundError:
-        return
-    _sync_folder(os.path.dirname(path))
+        _sync_folder(os.path.dirname(path))
 
 
 def remove_empty_folders(path, top):

@@ -17,7 +17,8 @@ class Op:
 
     C(kind) and C(name) say on what (C(network), C(natnet)), C(op) says what (C(define)), C(effect) what running
     guests notice of it, C(guests) which of them, C(outage_s) for how long at most, in seconds. C(args) is what
-    the room that applies it needs; it is not returned to the user. C(note) explains, where the name does not.
+    the room that applies it needs; it is not returned to the user. C(note) explains, where the name does not. One that
+    C(follows) is only carried out when another one was: a daemon reads what was written.
     """
 
     kind: str
@@ -28,6 +29,7 @@ class Op:
     outage_s: float = 0
     note: str = ""
     args: dict = field(default_factory=dict, compare=False)
+    follows: bool = False
 
     def as_action(self):
         """Return the operation as an element of the result's C(actions)."""

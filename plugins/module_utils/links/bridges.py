@@ -7,7 +7,13 @@
 from __future__ import annotations
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import names
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput, MissingDependency
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import (
+    CommandFailed,
+    Conflict,
+    InvalidInput,
+    MissingDependency,
+    VirtnetError,
+)
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import batch, forms, iproute2, neighbours, persist, sysctl
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import route_sets as others
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.room import LinkRoom
@@ -315,7 +321,11 @@ class BridgeRoom(LinkRoom):
                 if one.name in self._done:
                     self._await_gateway(one)
             return
-        self._have_made()
+        try:
+            self._have_made()
+        except VirtnetError as error:
+            self._take_back(op, error, self._unmake)
+            raise
         if op.args["early"]:
             # networkd would put a port that leaves back in: it must know beforehand (and 257 dies of a bridge that goes then).
             self.manager.write(op.args["early"])
@@ -355,6 +365,12 @@ class BridgeRoom(LinkRoom):
         if any(seeds.values()) and not self._made_all:
             self._made_all = True
             self.manager.make(seeds)
+
+    def _unmake(self, op):
+        """Take back what the manager was told of a bridge to be made; no port was moved yet."""
+        self.manager.write(op.args["old_files"])
+        self.manager.reload([])
+        self._forget(op)
 
     def _put_back(self, op):
         self.revert(op)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import engine, files
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput, VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import batch, declared, forms, iproute2, persist
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
@@ -157,6 +157,7 @@ class LinkRoom(engine.Room):
                 Op(
                     "manager", self.manager.name, "restart" if restart else "reload",
                     args={"names": touched, "baseline": {}, "files": {}, "old_files": {}, "restart": restart},
+                    follows=True,
                 )
             )
         return plan
@@ -180,11 +181,20 @@ class LinkRoom(engine.Room):
         if op.kind == "manager":
             (self.manager.restart if op.args["restart"] else self.manager.reload)(op.args["names"])
             return
-        # Before, what allows (0); after, what forbids.
-        self._set_sysctls({key: value for key, value in op.args["sysctls"].items() if value == 0})
-        self._run_with_the_next(op)
-        self._set_sysctls(op.args["sysctls"])
-        self.manager.write(op.args["files"])
+        try:
+            # Before, what allows (0); after, what forbids.
+            self._set_sysctls({key: value for key, value in op.args["sysctls"].items() if value == 0})
+            self._run_with_the_next(op)
+            self._set_sysctls(op.args["sysctls"])
+            self.manager.write(op.args["files"])
+        except VirtnetError as error:
+            if op.name in self._done:
+                self._done.discard(op.name)
+                self._failed[op.name] = error
+                self._take_back(op, error, self._put_back)
+            elif op.name in self._failed:
+                self._forget(op)  # ip's own part is as it was
+            raise
 
     def _set_sysctls(self, sysctls):
         for key, value in sysctls.items():
@@ -197,10 +207,21 @@ class LinkRoom(engine.Room):
         if op.args["undo"]:
             iproute2.batch(self.host, op.args["undo"], "putting it back", op.name, force=True)
         self.manager.write(op.args["old_files"])
-        self.gave_up(op)
+        self._forget(op)
 
-    def gave_up(self, op):
-        # What was journaled before this run is of a change that stands.
+    @staticmethod
+    def _take_back(op, error, how):
+        """Take what was done of an operation back before C(error) is raised; the first error is the one to tell."""
+        try:
+            how(op)
+        except VirtnetError as second:
+            error.details.setdefault("not_reverted", []).append(f"{op.op}: {second}")
+
+    def _put_back(self, op):
+        self.revert(op)
+
+    def _forget(self, op):
+        """Forget what was journaled for an operation in this run; its object is as it was before."""
         journal.forget([key for key in op.args["baseline"] if key not in self._journal])
 
     def _run_with_the_next(self, op):

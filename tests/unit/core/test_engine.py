@@ -115,3 +115,27 @@ def test_without_root_the_cure_is_named():
 
     with pytest.raises(SystemExit, match=r"no permission for /etc/virtnet/networks\.d: this needs root\. Set become: true\."):
         engine.run_module(Module(), build)
+
+
+class Told(Counters):
+    """A daemon is told at the end."""
+
+    def plan(self, before):
+        plan = super().plan(before)
+        plan.ops.append(Op("daemon", "counterd", "reload", follows=True))
+        return plan
+
+    def apply(self, op):
+        if op.kind == "daemon":
+            self.told = True
+        else:
+            super().apply(op)
+
+
+@pytest.mark.parametrize(("want", "told"), [({"b": 1}, False), ({"a": 1, "b": 1}, True)])
+def test_what_follows_is_done_if_anything_was(want, told):
+    room = Told({}, want, broken={("b", "add0")})
+    room.told = False
+    with pytest.raises(CommandFailed) as caught:
+        engine.converge(room, NoHost(), False)
+    assert room.told == told and caught.value.details["changed"] == told
