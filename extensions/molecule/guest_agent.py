@@ -4,7 +4,7 @@
 
 """What the scenarios' tests ask the guests, through virsh and the guest agent: no module of the collection is between.
 
-conftest.py beside it puts this folder into Python's path: `from guest_agent import agent, in_guest`.
+pyproject.toml has this folder in pytest's path: `from guest_agent import agent, in_guest`.
 """
 
 from __future__ import annotations

@@ -271,7 +271,7 @@ options:
         description:
           - The virtual port of its NICs, of bridged networks. Declared whole, V({}) removes it.
         type: dict
-        suboptions:
+        suboptions: &virtualport
           type:
             description: Its type; V(openvswitch) makes I(bridge) an Open vSwitch.
             type: str
@@ -299,7 +299,7 @@ options:
           - The VLANs of its NICs, of bridged networks. Declared whole, V({}) removes them. On a standard Linux bridge it needs
             libvirt 11.0.
         type: dict
-        suboptions:
+        suboptions: &vlan
           trunk:
             description: Whether frames keep their tags. Default is V(true) with several I(tags).
             type: bool
@@ -321,11 +321,11 @@ options:
           - Limits of the network as a whole. Declared whole, V({}) removes them.
           - libvirt needs the kernel's HTB, SFQ and police for it; a network does not start without.
         type: dict
-        suboptions:
+        suboptions: &bandwidth
           inbound:
             description: Towards the guests.
             type: dict
-            suboptions: &rates1
+            suboptions: &rates
               average:
                 description: KiB a second.
                 type: int
@@ -338,7 +338,7 @@ options:
           outbound:
             description: From the guests.
             type: dict
-            suboptions: *rates1
+            suboptions: *rates
       portgroups:
         description: Groups that a guest's NIC may name, each with properties of its own.
         type: list
@@ -359,74 +359,19 @@ options:
             description:
               - The virtual port of the group's NICs. Declared whole, V({}) removes it.
             type: dict
-            suboptions:
-              type:
-                description: Its type; V(openvswitch) makes I(bridge) an Open vSwitch.
-                type: str
-                choices: [openvswitch, midonet, 802.1Qbg, 802.1Qbh]
-              profile_id:
-                description: Port profile, of Open vSwitch and 802.1Qbh.
-                type: str
-              interface_id:
-                description: UUID of the interface, of Open vSwitch and midonet.
-                type: str
-              instance_id:
-                description: UUID of the VSI instance, of 802.1Qbg.
-                type: str
-              manager_id:
-                description: VSI manager, of 802.1Qbg.
-                type: int
-              type_id:
-                description: VSI type, of 802.1Qbg.
-                type: int
-              type_id_version:
-                description: Version of the VSI type, of 802.1Qbg.
-                type: int
+            suboptions: *virtualport
           vlan:
             description:
               - The VLANs of the group's NICs. Declared whole, V({}) removes them. On a standard Linux bridge it needs
                 libvirt 11.0.
             type: dict
-            suboptions:
-              trunk:
-                description: Whether frames keep their tags. Default is V(true) with several I(tags).
-                type: bool
-              tags:
-                description: The VLANs.
-                type: list
-                elements: dict
-                suboptions:
-                  id:
-                    description: Number of the VLAN, 1 to 4094.
-                    type: int
-                    required: true
-                  native_mode:
-                    description: Makes it the native VLAN of the trunk.
-                    type: str
-                    choices: [tagged, untagged]
+            suboptions: *vlan
           bandwidth:
             description:
               - Limits of each NIC of the group. Declared whole, V({}) removes them.
               - libvirt needs the kernel's HTB, SFQ and police for it; a network does not start without.
             type: dict
-            suboptions:
-              inbound:
-                description: Towards the guests.
-                type: dict
-                suboptions: &rates2
-                  average:
-                    description: KiB a second.
-                    type: int
-                  peak:
-                    description: KiB a second at most.
-                    type: int
-                  burst:
-                    description: KiB that may go at I(peak).
-                    type: int
-              outbound:
-                description: From the guests.
-                type: dict
-                suboptions: *rates2
+            suboptions: *bandwidth
       masquerade:
         description: Translate to the host's address. Default is V(true) with I(model=nat), V(false) otherwise.
         type: bool

@@ -26,6 +26,6 @@ def _collections_folder() -> Path:
     return ROOT / ".build"
 
 
-for folder in (_collections_folder(), ROOT / "roles" / "lab_hosts" / "files", ROOT / "extensions" / "molecule" / "files"):
+for folder in (_collections_folder(), ROOT / "roles" / "lab_hosts" / "files"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))

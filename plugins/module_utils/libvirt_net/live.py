@@ -56,8 +56,7 @@ def _rows(section, old, new, make, index=lambda row: -1):
 
 
 def _dhcp(live, wanted):
-    empty = {"ranges": [], "reservations": [], "lease_time": None, "tftp_root": None, "boot": None}
-    old, new = live["dhcp"] or empty, wanted["dhcp"] or empty
+    old, new = live["dhcp"] or addresses.NO_DHCP, wanted["dhcp"] or addresses.NO_DHCP
     if any(old[key] != new[key] for key in ("tftp_root", "boot")):
         return None
     homes = [ipaddress.ip_interface(text).network for text in live["addresses"]]

@@ -202,3 +202,53 @@ def test_a_network_that_libvirt_begins_to_translate_has_its_ipv6_translated(addr
     tree = definition.edit(network(**changes), tree)
     assert tree.find("forward").get("mode") == "nat"
     assert tree.find("forward/nat").get("ipv6") == "yes"
+
+
+def test_dns_that_goes_off_takes_its_records_along():
+    """libvirt refuses a network with records and no DNS."""
+    records = {
+        "domain": "lab", "forwarders": ["10.0.0.1"], "forward_zones": [{"domain": "a.test", "address": "10.0.0.2"}],
+        "hosts": [{"address": "10.64.100.9", "names": ["a"]}], "txt": [{"name": "a", "value": "b"}],
+        "srv": [{"service": "ldap", "target": "b.test", "port": 389}],
+    }
+    before = definition.edit(network(dns=records))
+    after = definition.edit(network(dns={"enabled": False}), before)
+    assert [node.tag for node in before.find("dns")] == ["forwarder", "forwarder", "host", "txt", "srv"]
+    assert len(after.find("dns")) == 0 and after.find("domain").get("name") == "lab"
+
+
+def test_several_vlans_are_a_trunk_said_or_not():
+    tags = "<tag id='43'/><tag id='42' nativeMode='untagged'/>"
+    said, unsaid = (
+        definition.parse(definition.load(f"<network><name>a</name><vlan{word}>{tags}</vlan></network>"))["vlan"]
+        for word in (" trunk='yes'", "")
+    )
+    assert said == unsaid and said["trunk"] and [one["id"] for one in said["tags"]] == [42, 43]
+
+
+def test_a_domain_is_registered_and_not():
+    for register in (True, False):
+        tree = definition.edit(network(dns={"domain": "lab", "local_only": True, "register": register}))
+        assert tree.find("domain").get("register") == ("yes" if register else None)
+        assert definition.parse(tree)["dns"]["register"] == register
+
+
+@pytest.mark.parametrize(
+    ("row", "kept"),
+    [
+        ({"name": "vm2", "mac": "52:54:00:00:00:03", "address": "10.64.100.4"}, ["vm0", "vm1"]),
+        ({"name": "vm2", "mac": "52:54:00:00:00:01", "address": "10.64.100.4"}, ["vm1"]),
+        ({"name": "vm1", "mac": "52:54:00:00:00:03", "address": "10.64.100.4"}, ["vm0"]),
+        ({"name": "vm2", "mac": "52:54:00:00:00:03", "address": "10.64.100.2"}, ["vm1"]),
+    ],
+    ids=["another", "its MAC", "its name", "its address"],
+)
+def test_without_purge_a_reservation_takes_the_place_of_its_own_only(row, kept):
+    before = definition.edit(network())
+    declared = network(dhcp={"reservations": [row]})
+    names = {
+        purge: [one["name"] for one in definition.parse(definition.edit(declared, before, purge))["dhcp"]["reservations"]]
+        for purge in (True, False)
+    }
+    assert names[True] == [row["name"]]
+    assert sorted(names[False]) == sorted([row["name"], *kept])

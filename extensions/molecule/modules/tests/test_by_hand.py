@@ -7,12 +7,8 @@
 from __future__ import annotations
 
 import re
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "files"))
 from networks_by_hand import BY_HAND
 
 ROWS = [(f"hand{number}", number, one) for number, one in enumerate(BY_HAND.values(), 1)]

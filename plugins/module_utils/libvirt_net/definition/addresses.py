@@ -14,6 +14,8 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.values import plain_du
 
 #: The lease time of a network whose ranges and reservations have several; no declaration comes to it.
 MIXED = "mixed"
+#: The normal form of a network that serves nothing of it, where one is needed; else it is None.
+NO_DHCP = {"ranges": [], "reservations": [], "lease_time": None, "tftp_root": None, "boot": None}
 
 
 def interface(node):
@@ -167,7 +169,7 @@ def declared_dhcp(network, current, purge=True):
     dhcp = network.dhcp
     if dhcp is None:
         return current
-    wanted = dict(current or {"ranges": [], "reservations": [], "lease_time": None, "tftp_root": None, "boot": None})
+    wanted = dict(current or NO_DHCP)
     if dhcp.ranges is not None:
         wanted["ranges"] = sort_ranges([{"start": str(one.start), "end": str(one.end)} for one in dhcp.ranges])
     if dhcp.reservations is not None:
@@ -196,18 +198,16 @@ def edit_dhcp(tree, network, purge=True):
     wanted = declared_dhcp(network, before, purge)
     if wanted == before:
         return
-    wanted = wanted or {"ranges": [], "reservations": [], "lease_time": None, "tftp_root": None, "boot": None}
+    wanted = wanted or NO_DHCP
     nodes = tree.findall("ip")
     for node in nodes:
         _edit_rows(node, wanted)
     if wanted["tftp_root"] != (before or {}).get("tftp_root"):
         _edit_first(nodes, wanted["tftp_root"], "tftp", lambda root: xml.element("tftp", root=root))
     if wanted["boot"] != (before or {}).get("boot"):
-        homes = nodes
-        if wanted["boot"]:
-            homes = [xml.child(node, "dhcp") if _serves_boot(node, nodes) else node.find("dhcp") for node in nodes]
-        else:
-            homes = [node.find("dhcp") for node in nodes]
+        homes = [
+            xml.child(node, "dhcp") if wanted["boot"] and _serves_boot(node, nodes) else node.find("dhcp") for node in nodes
+        ]
         _edit_first(
             [one for one in homes if one is not None],
             wanted["boot"],
