@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import urllib.parse
 
 try:
     import libvirt
 except ImportError:  # pragma: no cover - deps.require() answers for it
     libvirt = None
 
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, MissingDependency
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, ConnectionLost, MissingDependency
 
 
 class Daemon:
@@ -30,6 +32,17 @@ class Daemon:
             self.connection = libvirt.open(uri)
         except libvirt.libvirtError as error:
             raise refused(uri, error.get_error_message()) from error
+        self.uri = uri
+
+    @property
+    def remote(self):
+        """Whether the daemon is another machine's, whose links and files are not to be seen from here."""
+        return is_remote(self.uri)
+
+    @property
+    def unprivileged(self):
+        """Whether it is a user's own daemon, which may make no links (libvirt's "session" mode)."""
+        return is_session(self.uri) and os.geteuid() != 0
 
     @contextlib.contextmanager
     def doing(self, what, subject):
@@ -37,9 +50,27 @@ class Daemon:
         try:
             yield
         except libvirt.libvirtError as error:
-            raise CommandFailed(
-                f"{what} failed: {error.get_error_message()}", subject, libvirt_error=error.get_error_code()
-            ) from error
+            raise self.failure(what, subject, error) from error
+
+    def failure(self, what, subject, error):
+        """Return a libvirtError as CommandFailed, or as ConnectionLost if the daemon is gone."""
+        code = {"libvirt_error": error.get_error_code()}
+        if not self.connection.isAlive():
+            return ConnectionLost(
+                f"libvirt went away while {what}: {error.get_error_message()}", subject, None,
+                "When the daemon is back, run it again: it goes on from what is there.", **code,
+            )  # fmt: skip
+        return CommandFailed(f"{what} failed: {error.get_error_message()}", subject, **code)
+
+
+def is_remote(uri):
+    """Return whether a libvirt URI names another host (https://libvirt.org/uri.html). Pure."""
+    return bool(urllib.parse.urlsplit(uri).hostname)
+
+
+def is_session(uri):
+    """Return whether a libvirt URI is that of the calling user's own daemon. Pure."""
+    return urllib.parse.urlsplit(uri).path.rstrip("/").endswith("/session")
 
 
 def refused(uri, text):

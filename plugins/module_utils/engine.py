@@ -9,7 +9,12 @@ from __future__ import annotations
 import abc
 import contextlib
 
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import MissingDependency, VerificationFailed, VirtnetError
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import (
+    ConnectionLost,
+    MissingDependency,
+    VerificationFailed,
+    VirtnetError,
+)
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import Host
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
 
@@ -79,6 +84,11 @@ def _apply(room, plan):
         try:
             room.apply(op)
             done.append(op)
+        except ConnectionLost as error:
+            # Nothing can be put back, and all that is left would fail alike.
+            error.problem += f" ({len(done)} of {len(plan.ops)} operations were done)"
+            error.details.update(done=[one.as_action() for one in done], changed=bool(done))
+            raise
         except VirtnetError as error:
             if error.subject is None:
                 error.subject = op.name
@@ -141,6 +151,10 @@ def converge(room, host, check_mode):
     return result, plan.warnings + [str(error) for error in plan.unmet]
 
 
+def _no_permission(error):
+    return MissingDependency(f"no permission for {error.filename}: this needs root", cure="Set become: true.")
+
+
 def run_module(module, build):
     """Run a module: C(build(host)) returns its Room; errors become fail_json, the result exit_json."""
     host = Host(module.run_command)
@@ -149,10 +163,27 @@ def run_module(module, build):
     except VirtnetError as error:
         module.fail_json(**error.as_result())
     except PermissionError as error:
-        lacking = MissingDependency(f"no permission for {error.filename}: this needs root", cure="Set become: true.")
-        module.fail_json(**lacking.as_result())
+        module.fail_json(**_no_permission(error).as_result())
     for warning in warnings:
         module.warn(warning)
     if not module._diff:
         result.pop("diff")
     module.exit_json(**result)
+
+
+def plan_module(module, build, parts):
+    """Run a module that only plans: C(build(host)) returns [(part, Room), ...], and the result says which C(parts) differ."""
+    host = Host(module.run_command)
+    pending, actions = dict.fromkeys(parts, False), []
+    try:
+        for part, room in build(host):
+            result, warnings = converge(room, host, True)
+            pending[part] = result["changed"]
+            actions += result["actions"]
+            for warning in warnings:
+                module.warn(warning)
+    except VirtnetError as error:
+        module.fail_json(**error.as_result())
+    except PermissionError as error:
+        module.fail_json(**_no_permission(error).as_result())
+    module.exit_json(changed=False, pending=pending, actions=actions)

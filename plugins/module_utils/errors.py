@@ -64,6 +64,10 @@ class CommandFailed(VirtnetError):
     """A tool or a daemon refused an operation."""
 
 
+class ConnectionLost(CommandFailed):
+    """The daemon went away in the middle; nothing more can be done, nor be put back, before it is there again."""
+
+
 class VerificationFailed(VirtnetError):
     """What was read back is not what was planned."""
 

@@ -23,6 +23,13 @@ CACHE = "/var/cache/virtnet"
 LOCK_WAIT_S = 120
 
 
+def own_run():
+    """Return the folder for what does not outlive a boot: root's, or a user's own."""
+    if os.geteuid() == 0:
+        return RUN
+    return os.path.join(os.environ.get("XDG_RUNTIME_DIR") or os.path.expanduser("~/.cache"), "virtnet")
+
+
 class Host:
     """Effects on the managed host.
 
@@ -60,9 +67,13 @@ class Host:
 
     @contextlib.contextmanager
     def lock(self, wait_s=LOCK_WAIT_S):
-        """Hold the host-wide lock: one run of ours changes this host at a time (flock(2), freed with the process)."""
-        os.makedirs(RUN, mode=0o755, exist_ok=True)
-        with open(os.path.join(RUN, "lock"), "a", encoding="utf-8") as handle:
+        """Hold the host-wide lock: one run of ours changes this host at a time (flock(2), freed with the process).
+
+        A user who is not root has a lock of their own: what they can change (a session daemon) is theirs alone.
+        """
+        folder = own_run()
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        with open(os.path.join(folder, "lock"), "a", encoding="utf-8") as handle:
             deadline = time.monotonic() + wait_s
             while True:
                 try:
@@ -73,7 +84,7 @@ class Host:
                         raise
                     if time.monotonic() > deadline:
                         raise Busy(
-                            f"another run of virtnet.kvm has held {RUN}/lock for {wait_s} s",
+                            f"another run of virtnet.kvm has held {folder}/lock for {wait_s} s",
                             cure="Wait for it to end, or end it.",
                         ) from error
                     time.sleep(0.05)

@@ -16,7 +16,8 @@ class Op:
     """One operation on one object.
 
     C(kind) and C(name) say on what (C(network), C(natnet)), C(op) says what (C(define)), C(effect) what running
-    guests notice of it, C(guests) which of them, C(outage_s) for how long at most, in seconds. C(args) is what
+    guests notice of it, C(guests) which of them and C(nics) by which of their NICs, each (guest, MAC, link on the host),
+    C(outage_s) for how long at most, in seconds. C(args) is what
     the room that applies it needs; it is not returned to the user. C(note) explains, where the name does not. One that
     C(follows) is only carried out when another one was: a daemon reads what was written.
     """
@@ -29,6 +30,7 @@ class Op:
     outage_s: float = 0
     note: str = ""
     args: dict = field(default_factory=dict, compare=False)
+    nics: tuple = ()
     follows: bool = False
 
     def as_action(self):
@@ -41,6 +43,8 @@ class Op:
             "guests": list(self.guests),
             "outage_s": self.outage_s,
         }
+        if self.nics:
+            action["nics"] = [{"guest": guest, "mac": mac, "dev": link} for guest, mac, link in self.nics]
         if self.note:
             action["note"] = self.note
         return action

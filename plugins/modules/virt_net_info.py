@@ -22,7 +22,10 @@ options:
     type: list
     elements: str
   uri:
-    description: URI of the libvirt daemon.
+    description:
+      - URI of the libvirt daemon, U(https://libvirt.org/uri.html).
+      - Of another host, and without root of C(qemu:///session), only what libvirt knows is told; not what
+        M(virtnet.kvm.net_policy) was given.
     type: str
     default: qemu:///system
 attributes:
@@ -222,7 +225,10 @@ def main():
     )
     deps.require(module, "libvirt", "lxml")
     try:
-        networks, missing = report.networks(Networks(module.params["uri"]), module.params["names"], _stored(module))
+        client = Networks(module.params["uri"])
+        # The firewall's store is the host's own, and may be read by root alone.
+        entries = {} if client.remote or client.unprivileged else _stored(module)
+        networks, missing = report.networks(client, module.params["names"], entries)
     except VirtnetError as error:
         module.fail_json(**error.as_result())
     module.exit_json(changed=False, networks=networks, missing=missing)

@@ -15,7 +15,9 @@ description:
   - What an item does not declare is left alone. An empty list means none.
   - A network that is changed while guests run is changed with the least disturbance. Reservations, DHCP ranges, lease
     times, DNS hosts, TXT and SRV records, port groups, title and description are changed at run time; for all else the
-    network is restarted and every guest NIC is put back.
+    network is restarted and every guest NIC is put back, with what it is as a port of its bridge (isolated, say).
+    RV(actions) says beforehand which guests notice, by which NICs, and for how long. On a bridge of the host's nobody does.
+  - A network that is stored nowhere (O(networks[].persistent=false)) is restarted in the same way.
   - What the host's libvirt is too old for is refused by name and version, before anything is changed.
   - A network is ours if its libvirt metadata carries our mark. One of the same name that is not ours is refused,
     unless O(adopt=true).
@@ -30,7 +32,7 @@ options:
     description:
       - What to do with a change that running guests would notice.
       - V(allow) carries it out, V(live_only) refuses it before anything is changed, V(defer) stores it for the
-        network's next start.
+        network's next start (and is refused for a network that is stored nowhere).
     type: str
     choices: [allow, live_only, defer]
     default: allow
@@ -41,7 +43,12 @@ options:
     type: bool
     default: true
   uri:
-    description: URI of the libvirt daemon.
+    description:
+      - URI of the libvirt daemon, U(https://libvirt.org/uri.html).
+      - With that of another host (C(qemu+ssh://host/system)) that host's links, routes and forwarding are not looked at, and a
+        change that has to put guests' NICs back is refused. Run the task on that host for these.
+      - The calling user's own daemon (C(qemu:///session)) can make no bridge. Without root its networks can be stored, and run on
+        a bridge of the host's or as macvtap.
     type: str
     default: qemu:///system
 extends_documentation_fragment:
@@ -306,7 +313,9 @@ actions:
       type: str
       returned: always
     op:
-      description: One of define, adopt, create, start, stop, update, restart, autostart, undefine.
+      description:
+        - One of define, adopt, create, start, stop, update, restart, autostart, undefine; and clear, which removes the bridge
+          that libvirt left when it was killed while it started the network.
       type: str
       returned: always
     effect:
@@ -318,6 +327,24 @@ actions:
       type: list
       elements: str
       returned: always
+    nics:
+      description: By which of their NICs.
+      type: list
+      elements: dict
+      returned: when running guests notice
+      contains:
+        guest:
+          description: Name of the guest.
+          type: str
+          returned: always
+        mac:
+          description: MAC address of the NIC.
+          type: str
+          returned: always
+        dev:
+          description: The NIC's link on the host.
+          type: str
+          returned: always
     outage_s:
       description: For how long at most, in seconds.
       type: float

@@ -17,7 +17,6 @@ except ImportError:  # pragma: no cover - deps.require() answers for it
     libvirt = None
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.daemon import Daemon
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import domain
 
 #: Seconds that a guest with a disk gets to shut down before its power is cut.
@@ -101,7 +100,7 @@ class Domains(Daemon):
             except libvirt.libvirtError as error:
                 if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                     continue  # it went away between the list and the look
-                raise CommandFailed(f"reading a domain failed: {error.get_error_message()}", "libvirt") from error
+                raise self.failure("reading a domain", "libvirt", error) from error
         return found
 
     def _handle(self, name):
@@ -154,7 +153,7 @@ class Domains(Daemon):
             self._handle(name).destroy()
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
-                raise CommandFailed(f"stopping the guest failed: {error.get_error_message()}", name) from error
+                raise self.failure("stopping the guest", name, error) from error
 
     def undefine(self, name):
         """Remove the definition, with what libvirt keeps of the guest besides (saved state, snapshots' metadata)."""

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 try:
     import libvirt
@@ -15,8 +16,8 @@ except ImportError:  # pragma: no cover - deps.require() answers for it
     libvirt = None
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.daemon import Daemon
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, live
+from ansible_collections.virtnet.kvm.plugins.module_utils.names import NAMESPACE
 
 
 @dataclass
@@ -37,16 +38,47 @@ class Found:
         """The definition that lasts: the stored one, or a transient network's only one."""
         return self.live if self.stored is None else self.stored
 
+    @functools.cached_property
+    def mark(self):
+        """Our mark of it; libvirt 9.0's running definition does not carry it."""
+        return definition.parse_mark(self.main)
+
+    @functools.cached_property
+    def normal(self):
+        """The normal form of the definition that lasts."""
+        return definition.parse(self.main)
+
+    @functools.cached_property
+    def running(self):
+        """The normal form of the running definition; a mark that was changed since it started does not count."""
+        return {**definition.parse(self.live), **{key: self.normal[key] for key in live.MARK_FIELDS}}
+
 
 @dataclass(frozen=True)
 class Nic:
-    """A running guest's NIC: its guest, MAC, link on the host, and what it is plugged into."""
+    """A running guest's NIC: its guest, MAC, link on the host, and what it is plugged into.
+
+    C(isolated) and C(mtu) are what its guest's definition asks for by itself, whatever its network says; False and None
+    where it asks for nothing.
+    """
 
     guest: str
     mac: str
     link: str
     network: str
     bridge: str
+    isolated: bool = False
+    mtu: Optional[int] = None
+
+    @property
+    def named(self):
+        """The NIC as plan.Op has it."""
+        return self.guest, self.mac, self.link
+
+
+def _mac(node):
+    mac = node.find("mac")
+    return mac.get("address") if mac is not None else ""
 
 
 class Networks(Daemon):
@@ -79,7 +111,7 @@ class Networks(Daemon):
             except libvirt.libvirtError as error:
                 if error.get_error_code() == libvirt.VIR_ERR_NO_NETWORK:
                     continue  # it went away between the list and the look
-                raise CommandFailed(f"reading a network failed: {error.get_error_message()}", "libvirt") from error
+                raise self.failure("reading a network", "libvirt", error) from error
             if one.main is not None:
                 found[one.name] = one
         return found
@@ -89,18 +121,30 @@ class Networks(Daemon):
         rows = []
         with self.doing("reading the running guests", "libvirt"):
             for domain in self.connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
-                tree = definition.load(domain.XMLDesc(0))
+                try:
+                    guest, tree = domain.name(), definition.load(domain.XMLDesc(0))
+                    # What a NIC asks for by itself is in the stored definition: the running one has its network's share in it.
+                    stored = definition.load(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+                except libvirt.libvirtError as error:
+                    if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                        continue  # it ended between the list and the look
+                    raise
+                own = {_mac(node): node for node in stored.iterfind("devices/interface")}
                 for node in tree.iterfind("devices/interface"):
-                    source, target, mac = node.find("source"), node.find("target"), node.find("mac")
+                    source, target = node.find("source"), node.find("target")
                     if source is None or target is None or not target.get("dev"):
                         continue
+                    mine = own.get(_mac(node))
+                    port, mtu = (None, None) if mine is None else (mine.find("port"), mine.find("mtu"))
                     rows.append(
                         Nic(
-                            domain.name(),
-                            mac.get("address") if mac is not None else "",
+                            guest,
+                            _mac(node),
                             target.get("dev"),
                             source.get("network") or "",
                             source.get("bridge") or "",
+                            port is not None and port.get("isolated") == "yes",
+                            int(mtu.get("size")) if mtu is not None and mtu.get("size") else None,
                         )
                     )
         return rows
@@ -114,6 +158,13 @@ class Networks(Daemon):
             # Not VALIDATE: libvirt's schema refuses what libvirt takes, '_dmarc' in a TXT record and networks made before
             # us among it. What libvirt would drop without a word, features.py and the read-back find.
             self.connection.networkDefineXML(xml)
+
+    def mark_live(self, name, xml):
+        """Put our mark on a running network that is stored nowhere; networks have such calls since libvirt 9.7."""
+        with self.doing("marking the network", name):
+            self._handle(name).setMetadata(
+                libvirt.VIR_NETWORK_METADATA_ELEMENT, xml, "virtnet", NAMESPACE, libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE
+            )
 
     def create_transient(self, name, xml):
         with self.doing("creating the network", name):

@@ -7,14 +7,27 @@
 from __future__ import annotations
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import Room
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, features, live, replug, surroundings
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput, Unsupported
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import (
+    definition,
+    features,
+    leftovers,
+    live,
+    replug,
+    surroundings,
+)
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import iproute2, sysctl
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 
-#: A port that joins a bridge with STP is deaf for twice the forward delay, which is 2 s with libvirt's delay='0'.
-STP_OUTAGE_S = 4
 REPLUG_OUTAGE_S = 1
+#: Where libvirt translates: measured on two processors 0.9 s (libvirt 11.3) to 1.2 s (9.0), 1.7 s with both of them busy.
+OWN_RULES_OUTAGE_S = 2
+#: The kernel's least forward delay with STP (BR_MIN_FORWARD_DELAY of net/bridge/br_private_stp.h); libvirt's delay='0' is it.
+LEAST_DELAY_S = 2
+#: Since when a running network can be marked without a restart (virNetworkSetMetadata).
+MARK_LIVE = (9, 7)
+#: What a NIC got from its network when it was plugged in, and keeps until it is plugged in anew.
+KEPT_BY_NICS = ("virtualport", "vlan", "bandwidth", "portgroups")
 
 
 class NetworkRoom(Room):
@@ -57,17 +70,14 @@ class NetworkRoom(Room):
     @staticmethod
     def normal(found):
         """Return the normal form of a client.Found."""
-        mark = definition.parse_mark(found.main)
-        normal = definition.parse(found.main)
-        pending = []
+        normal, pending = dict(found.normal), []
         if found.live is not None and found.stored is not None:
-            running = definition.parse(found.live, mark)
-            pending = sorted(key for key in normal if normal[key] != running[key])
+            pending = sorted(key for key in normal if normal[key] != found.running[key])
         normal.update(
             state="active" if found.active else "inactive",
             autostart=found.autostart,
             persistent=found.persistent,
-            owned=mark is not None,
+            owned=found.mark is not None,
             pending=pending,
         )
         return normal
@@ -77,6 +87,13 @@ class NetworkRoom(Room):
     def plan(self, before):
         plan = Plan({})
         self._nics = None
+        self._left = {}
+        if not self.client.remote:
+            for network in self.networks:
+                found = self.found.get(network.name)
+                bridge = None if found is None else leftovers.bridge(self.host, found)
+                if bridge:
+                    self._left[network.name] = bridge
         self._check_surroundings(plan)
         version = self.client.version()
         for network in self.networks:
@@ -84,7 +101,7 @@ class NetworkRoom(Room):
                 features.check(network, version)
         for network in self.networks:
             found = self.found.get(network.name)
-            if found is not None and not self.adopt and definition.parse_mark(found.main) is None:
+            if found is not None and not self.adopt and found.mark is None:
                 raise Conflict(
                     "a libvirt network of that name is there and is not ours",
                     network.name,
@@ -99,17 +116,32 @@ class NetworkRoom(Room):
                 self._plan_creation(plan, network)
             else:
                 self._plan_change(plan, network, found, before[network.name])
+        if self.client.unprivileged:
+            self._refuse_links(plan)
         return plan
+
+    def _refuse_links(self, plan):
+        """A user's own daemon may make no bridge: say so before anything is changed, and not by a start that fails."""
+        options = {network.name: network.option for network in self.networks}
+        for op in plan.ops:
+            if op.op in ("start", "create", "restart") and plan.after[op.name]["forward"] != "bridge":
+                raise Unsupported(
+                    f"{self.client.uri} runs without root and cannot make its bridge {plan.after[op.name]['bridge']}",
+                    op.name,
+                    f"{options[op.name]}.state",
+                    "Use uri: qemu:///system, or state: inactive, or a network on a bridge of the host's.",
+                )
 
     def _check_surroundings(self, plan):
         wanted = [network for network in self.networks if network.wanted]
         if not wanted:
             return
         declared = {network.name for network in self.networks}
-        others = {name: definition.parse(found.main) for name, found in self.found.items() if name not in declared}
-        links = iproute2.addresses(self.host)
-        routes = iproute2.routes(self.host)
-        own = set()
+        others = {name: found.normal for name, found in self.found.items() if name not in declared}
+        # Another host's links are not to be seen from here; its libvirt looks for some collisions by itself.
+        links = {} if self.client.remote else iproute2.addresses(self.host)
+        routes = [] if self.client.remote else iproute2.routes(self.host)
+        own = set(self._left.values())
         for name in declared & set(self.found):
             for tree in (self.found[name].live, self.found[name].stored if self.found[name].active else None):
                 bridge = None if tree is None else tree.find("bridge")
@@ -118,51 +150,58 @@ class NetworkRoom(Room):
         for network in wanted:
             plan.warnings += surroundings.check(network, others, links, routes, own)
 
-    def _guests(self, network):
-        """Return the names of running guests that are plugged into a network, by its name or its bridge."""
+    def _nics_of(self, network, running):
+        """Return the Nics of running guests in a network: by its name, or by its bridge where that is libvirt's.
+
+        :param running: normal form of the definition that runs.
+        """
         if self._nics is None:
             self._nics = self.client.nics()
-        return tuple(
-            sorted(
-                {nic.guest for nic in self._nics if nic.network == network.name or (nic.bridge and nic.bridge == network.bridge)}
-            )
-        )
-
-    def _links(self, network, running):
-        """Return the links of a network's guests on a bridge of the host's; None on one of libvirt's, where all are meant."""
-        if running["forward"] != "bridge":
-            return None
-        return sorted(nic.link for nic in self._nics if nic.network == network.name and running["bridge"])
+        # A bridge of the host's stays when the network on it goes.
+        bridge = running["bridge"] if running["forward"] != "bridge" else None
+        found = [nic for nic in self._nics if nic.network == network.name]
+        found += [nic for nic in self._nics if bridge and nic.bridge == bridge and not nic.network]
+        return tuple(sorted(found, key=lambda nic: nic.named))
 
     def _plan_removal(self, plan, network, found):
         xml = definition.dump(found.main)
         if found.active:
-            guests = self._guests(network)
-            self._refuse_disruption(network, guests, "its removal cuts off")
-            plan.ops.append(
-                Op(
-                    "network",
-                    network.name,
-                    "stop",
-                    "recreate" if guests else "none",
-                    guests,
-                    args={"xml": xml, "persistent": found.persistent},
-                )
-            )
+            plan.ops.append(self._stop(network, found, xml, "its removal cuts off"))
+        plan.ops += self._clearing(network)
         if found.persistent:
             plan.ops.append(Op("network", network.name, "undefine", args={"xml": xml, "autostart": found.autostart}))
 
-    def _refuse_disruption(self, network, guests, what):
-        if guests and self.disruption != "allow":
+    def _clearing(self, network):
+        """Return the operation, if need be, that removes what a start left which was cut off."""
+        bridge = self._left.get(network.name)
+        note = f"{bridge}, left over of a start that was cut off"
+        return [Op("network", network.name, "clear", note=note, args={"bridge": bridge})] if bridge else []
+
+    def _stop(self, network, found, xml, what):
+        """Return the operation that stops a running network; C(what) is what that does to its guests, in words."""
+        nics = self._nics_of(network, found.running)
+        self._refuse_disruption(network, nics, what)
+        return Op(
+            "network",
+            network.name,
+            "stop",
+            "recreate" if nics else "none",
+            _guests(nics),
+            args={"xml": xml, "persistent": found.persistent},
+            nics=_named(nics),
+        )
+
+    def _refuse_disruption(self, network, nics, what):
+        if nics and self.disruption != "allow":
             raise InvalidInput(
-                f"{what} the running guests {', '.join(guests)}",
+                f"{what} the running guests {', '.join(_guests(nics))}",
                 network.name,
                 f"{network.option}",
                 f"disruption: {self.disruption} forbids it; stop or re-wire them first, or say disruption: allow.",
             )
 
-    def _after(self, network, tree, state, autostart, pending=()):
-        normal = self._told(network, definition.parse(tree))
+    def _after(self, network, normal, state, autostart, pending=()):
+        normal = dict(self._told(network, normal))
         normal.update(state=state, autostart=autostart, persistent=network.persistent, owned=True, pending=list(pending))
         return normal
 
@@ -190,56 +229,34 @@ class NetworkRoom(Room):
             return  # a transient network that does not run does not exist
         else:
             plan.ops.append(Op("network", network.name, "create", args={"xml": xml}))
-        plan.after[network.name] = self._after(network, tree, "active" if active else "inactive", autostart)
+        plan.after[network.name] = self._after(network, definition.parse(tree), "active" if active else "inactive", autostart)
 
     def _plan_change(self, plan, network, found, before):
         tree = definition.edit(network, found.main, self.purge)
         xml, old = definition.dump(tree), definition.dump(found.main)
-        after, was = definition.parse(tree), definition.parse(found.main)
+        was = found.normal
+        after = was if xml == old else definition.parse(tree)
         changed = [key for key in after if after[key] != was[key]]
         state = before["state"] if network.state == "present" else network.state
+        stays_transient = not (found.persistent or network.persistent)
         ops, pending = [], []
-        define = bool(changed) or not before["owned"]
-        if found.active and state == "inactive":
-            guests = self._guests(network)
-            self._refuse_disruption(network, guests, "stopping it cuts off")
-            ops.append(
-                Op(
-                    "network",
-                    network.name,
-                    "stop",
-                    "recreate" if guests else "none",
-                    guests,
-                    args={"xml": old, "persistent": True},
-                )
-            )
-        elif found.active:
-            running = definition.parse(found.live, definition.parse_mark(tree))
-            updates, restart = live.live_updates(running, after)
-            if restart:
-                pending = self._plan_restart(plan, ops, network, restart, after, running)
-            elif updates:
-                ops.append(Op("network", network.name, "update", "live", args={"updates": updates}))
-        if define and network.persistent and found.persistent:
+        if found.persistent and (changed or not before["owned"]):
             # First the stored definition: a restart reads it.
-            ops.insert(
-                0,
-                Op(
-                    "network",
-                    network.name,
-                    "define" if before["owned"] else "adopt",
-                    note=", ".join(changed),
-                    args={"xml": xml, "old": old},
-                ),
-            )
-        elif found.persistent != network.persistent:
-            if network.persistent:
-                ops.insert(0, Op("network", network.name, "define", note="persistent", args={"xml": xml, "old": None}))
-            elif found.autostart or found.persistent:
-                ops.append(
-                    Op("network", network.name, "undefine", note="transient", args={"xml": old, "autostart": found.autostart})
-                )
+            verb = "define" if before["owned"] else "adopt"
+            ops.append(Op("network", network.name, verb, note=", ".join(changed), args={"xml": xml, "old": old}))
+        elif network.persistent and not found.persistent:
+            ops.append(Op("network", network.name, "define", note="persistent", args={"xml": xml, "old": None}))
+        if found.active and state == "inactive":
+            ops.append(self._stop(network, found, old, "stopping it cuts off"))
+        elif found.active:
+            if stays_transient and not before["owned"]:
+                ops.append(self._mark_running(network))
+            pending = self._plan_running(plan, ops, network, found, xml, after)
+        if found.persistent and not network.persistent:
+            args = {"xml": old, "autostart": found.autostart}
+            ops.append(Op("network", network.name, "undefine", note="transient", args=args))
         if not found.active and state == "active":
+            ops += self._clearing(network)
             ops.append(Op("network", network.name, "start", args={"bridge": network.bridge}))
         autostart = network.autostart and network.persistent
         if autostart != before["autostart"] and network.persistent:
@@ -247,43 +264,118 @@ class NetworkRoom(Room):
         plan.ops += ops
         if not network.persistent and state == "inactive":
             return
-        plan.after[network.name] = self._after(network, tree, state, autostart, pending)
+        plan.after[network.name] = self._after(network, after, state, autostart, pending)
 
-    def _plan_restart(self, plan, ops, network, fields, after, running):
-        guests = self._guests(network)
-        reasons = ", ".join(sorted(fields))
-        if guests and self.disruption == "live_only":
-            self._refuse_disruption(network, guests, f"changing {reasons} restarts the network under")
-        if guests and self.disruption == "defer":
-            plan.warnings.append(
-                f"{network.name}: {reasons} changed in the stored definition only; the running network follows at its next start."
+    def _mark_running(self, network):
+        """Return the operation that marks a running network which is stored nowhere as ours."""
+        version = self.client.version()
+        if version[:2] < MARK_LIVE:
+            raise Unsupported(
+                f"taking over a transient network needs libvirt {'.'.join(map(str, MARK_LIVE))}; "
+                f"this host has {'.'.join(map(str, version))}",
+                network.name,
+                f"{network.option}.persistent",
+                "Store it with persistent: true, or update libvirt.",
             )
-            return sorted(key for key in after if after[key] != running[key])
-        if guests and None in (running["bridge"], after["bridge"]) and {"bridge", "uplink"} & set(fields):
+        return Op("network", network.name, "adopt", args={"mark": definition.mark(network)})
+
+    def _plan_running(self, plan, ops, network, found, xml, after):
+        """Plan what brings the running definition to C(xml); return the fields in which it stays behind."""
+        # A mark that changes is in the stored definition only.
+        running = {**found.running, **{key: after[key] for key in live.MARK_FIELDS}}
+        updates, restart = live.live_updates(running, after)
+        if not restart:
+            if updates:
+                ops.append(Op("network", network.name, "update", "live", args={"updates": updates}))
+                self._warn_of_what_nics_keep(plan, network, running, after)
+            return []
+        nics = self._nics_of(network, running)
+        reasons = ", ".join(sorted(restart))
+        # In a bridge of the host's, and on a macvtap, guests do not notice that libvirt's network was gone.
+        unnoticed = running["forward"] == after["forward"] == "bridge" and running["bridge"] == after["bridge"]
+        if nics and not unnoticed:
+            if self.disruption == "live_only":
+                self._refuse_disruption(network, nics, f"changing {reasons} restarts the network under")
+            if self.disruption == "defer":
+                return self._defer(plan, network, found, running, after, reasons)
+        if nics and None in (running["bridge"], after["bridge"]) and {"bridge", "uplink"} & set(restart):
             raise InvalidInput(
-                f"{reasons} change under the running guests {', '.join(guests)}, whose NICs are bound to a macvtap or a bridge",
+                f"{reasons} change under the running guests {', '.join(_guests(nics))}, "
+                "whose NICs are bound to a macvtap or a bridge",
                 network.name,
                 f"{network.option}.attach",
                 "Stop them first, or declare a second network and wire them to it.",
             )
+        if nics and self.client.remote:
+            raise InvalidInput(
+                f"changing {reasons} restarts the network under the running guests {', '.join(_guests(nics))}, "
+                "whose NICs can only be put back on their own host",
+                network.name,
+                f"{network.option}",
+                "Run the task on that host, with a local uri, or say disruption: defer.",
+            )
+        if not nics:
+            effect, outage = "none", 0
+        elif unnoticed:
+            effect, outage = "live", 0
+        else:
+            effect, outage = "replug", _outage(running, after)
+        noticing = nics if effect == "replug" else ()
+        persistent = found.persistent or network.persistent
+        # On a bridge of the host's only the guests' links move; on one of libvirt's, all that are in it.
+        links = None
+        if running["forward"] == "bridge":
+            links = tuple(sorted(nic.link for nic in nics if nic.network and running["bridge"]))
+        change = replug.Restart(
+            replug.Side(running, definition.dump(found.live)),
+            replug.Side(after, None if persistent else xml),
+            persistent,
+            nics,
+            links,
+        )
         ops.append(
             Op(
                 "network",
                 network.name,
                 "restart",
-                "replug" if guests else "none",
-                guests,
-                (STP_OUTAGE_S if network.stp else REPLUG_OUTAGE_S) if guests else 0,
+                effect,
+                _guests(noticing),
+                outage,
                 note=reasons,
-                args={"bridge": network.bridge, "old_bridge": running["bridge"], "links": self._links(network, running)},
+                args={"change": change},
+                nics=_named(noticing),
             )
         )
+        self._warn_of_what_nics_keep(plan, network, running, after)
         return []
+
+    def _defer(self, plan, network, found, running, after, reasons):
+        if not (found.persistent or network.persistent):
+            raise InvalidInput(
+                f"{reasons} cannot be left for its next start: it is stored nowhere",
+                network.name,
+                f"{network.option}.persistent",
+                "Say disruption: allow, or store the network with persistent: true.",
+            )
+        plan.warnings.append(
+            f"{network.name}: {reasons} changed in the stored definition only; the running network follows at its next start."
+        )
+        return sorted(key for key in after if after[key] != running[key])
+
+    def _warn_of_what_nics_keep(self, plan, network, running, after):
+        kept = [key for key in KEPT_BY_NICS if running[key] != after[key]]
+        nics = [nic for nic in self._nics_of(network, running) if nic.network] if kept else ()
+        if nics:
+            names = ", ".join(f"{nic.guest} {nic.mac}" for nic in nics)
+            plan.warnings.append(
+                f"{network.name}: a NIC has its {' and '.join(kept)} from when it was plugged in; what changed of it reaches "
+                f"{names} when they are plugged in anew, at their guest's next start say."
+            )
 
     def baseline(self, before, plan):
         # libvirt turns forwarding on with the first network that needs it, and never off: ip_forward takes it back.
         starts = {op.name for op in plan.ops if op.op in ("start", "create")}
-        if not any(plan.after[name]["forward"] in ("open", "nat") for name in starts):
+        if self.client.remote or not any(plan.after[name]["forward"] in ("open", "nat") for name in starts):
             return {}
         values = {key: self.host.sysctl(key) for key in (sysctl.IPV4, sysctl.IPV6)}
         return {f"sysctl:{key}": value for key, value in values.items() if value is not None}
@@ -292,7 +384,9 @@ class NetworkRoom(Room):
 
     def apply(self, op):
         name, args = op.name, op.args
-        if op.op in ("define", "adopt"):
+        if "mark" in args:
+            self.client.mark_live(name, args["mark"])
+        elif op.op in ("define", "adopt"):
             self.client.define(name, self._with_identity(name, args["xml"]))
         elif op.op == "create":
             self.client.create_transient(name, args["xml"])
@@ -300,6 +394,8 @@ class NetworkRoom(Room):
             self.client.start(name)
         elif op.op == "stop":
             self.client.stop(name)
+        elif op.op == "clear":
+            leftovers.clear(self.host, name, args["bridge"])
         elif op.op == "undefine":
             self.client.undefine(name)
         elif op.op == "autostart":
@@ -307,19 +403,23 @@ class NetworkRoom(Room):
         elif op.op == "update":
             self.client.update_live(name, args["updates"])
         elif op.op == "restart":
-            replug.restart(self.client, self.host, name, args["old_bridge"], args["bridge"], args["links"])
+            replug.restart(self.client, self.host, name, args["change"])
         else:
             raise CommandFailed(f"unknown operation {op.op}", name)
 
     def revert(self, op):
         name, args = op.name, op.args
-        if op.op in ("define", "adopt"):
+        if "mark" in args:
+            self.client.mark_live(name, None)
+        elif op.op in ("define", "adopt"):
             if args["old"] is None:
                 self.client.undefine(name)
             else:
                 self.client.define(name, args["old"])
         elif op.op in ("start", "create"):
             self.client.stop(name)
+        elif op.op == "restart":
+            replug.restart(self.client, self.host, name, args["change"].back())
         elif op.op == "stop":
             if args["persistent"]:
                 self.client.start(name)
@@ -338,3 +438,22 @@ class NetworkRoom(Room):
         if found is None:
             return xml
         return definition.with_uuid(xml, found.uuid)
+
+
+def _outage(running, after):
+    """Return for how many seconds at most a replug takes guests off."""
+    # libvirt takes its own rules away, one by one, while the bridge is down, and puts them in before it is up again.
+    slow = "nat" in (running["forward"], after["forward"])
+    # With STP a port that joins is deaf for twice the delay.
+    deaf = 2 * max(after["delay"] or 0, LEAST_DELAY_S) if after["stp"] else 0
+    return (OWN_RULES_OUTAGE_S if slow else REPLUG_OUTAGE_S) + deaf
+
+
+def _guests(nics):
+    """Return the names of the guests that NICs belong to."""
+    return tuple(sorted({nic.guest for nic in nics}))
+
+
+def _named(nics):
+    """Return NICs as plan.Op has them."""
+    return tuple(nic.named for nic in nics)

@@ -9,65 +9,228 @@ libvirt leaves the taps of running guests without a bridge when a network stops,
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import time
+from dataclasses import dataclass
+from typing import Any, Optional
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, VerificationFailed
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import neighbours
+
+#: What a port of a bridge is when it joins (net/bridge/br_if.c), in the words that ip(8) takes and gives.
+PORT_DEFAULTS = {
+    "hairpin": False, "guard": False, "root_block": False, "fastleave": False, "learning": True, "flood": True,
+    "mcast_flood": True, "bcast_flood": True, "mcast_to_unicast": False, "neigh_suppress": False, "vlan_tunnel": False,
+    "isolated": False, "locked": False,
+}  # fmt: skip
+#: The MTU of a bridge that nobody gave one.
+DEFAULT_MTU = 1500
+#: Of linux/if_addr.h.
+IFA_F_TENTATIVE = 0x40
+#: For how long an address is waited for that is not to be looked for elsewhere, in seconds.
+DETECTION_S = 0.5
+#: Twice the longest forward delay that a network usually has, in seconds.
+FORWARDING_WAIT_S = 10
+
+
+@dataclass(frozen=True)
+class Side:
+    """A network as it runs before a restart, or after it.
+
+    :param normal: its normal form.
+    :param xml: the definition to start it from; None is the stored one, whatever that is then.
+    """
+
+    normal: Any
+    xml: Optional[str] = None
+
+    @property
+    def bridge(self):
+        return self.normal["bridge"]
+
+
+@dataclass(frozen=True)
+class Restart:
+    """All that a restart of a network needs to know.
+
+    :param was: Side that runs.
+    :param then: Side that shall run.
+    :param persistent: whether the network is stored, or gone when it stops.
+    :param nics: client.Nics of it, those on its bridge by the bridge's name included.
+    :param links: of guests that are to be put back. None: all that are in the old bridge, which is libvirt's and goes with the
+        network; a bridge of the host's stays, and with it whatever else is in it, such as the uplink.
+    """
+
+    was: Side
+    then: Side
+    persistent: bool
+    nics: tuple = ()
+    links: Optional[tuple] = None
+
+    def back(self):
+        """Return the way back."""
+        return Restart(self.then, self.was, self.persistent, self.nics, self.links)
 
 
 def bridge_ports(bridge):
     """Return the names of the links in a bridge."""
     try:
         return sorted(os.listdir(f"/sys/class/net/{bridge}/brif"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def _moved(xml, bridge):
-    """Return a port's XML plugged into C(bridge)."""
+def _moved(xml, bridge, isolation):
+    """Return a port's XML plugged into C(bridge). C(isolation) is {MAC: whether it is isolated}, if that changes."""
     tree = definition.load(xml)
-    plug = tree.find("plug")
-    if plug is not None and plug.get("bridge"):
+    plug, mac = tree.find("plug"), tree.find("mac")
+    if plug is not None and plug.get("bridge") and bridge:
         plug.set("bridge", bridge)
+    if mac is not None and mac.get("address").lower() in isolation:
+        port = tree.find("port")
+        if port is not None:
+            tree.remove(port)
+        if isolation[mac.get("address").lower()]:
+            tree.insert(tree.index(mac) + 1, definition.load("<port isolated='yes'/>"))
     return definition.dump(tree)
 
 
-def restart(client, host, name, old_bridge, bridge, links=None):
+def _port_settings(host, links):
+    """Return {link: {word: on or off}} of what each link is as a port of its bridge, beside what every port is."""
+    if not links:
+        return {}
+    _rc, out, _err = host.run(["ip", "-j", "-d", "link", "show"], what="reading the guests' NICs")
+    found = {}
+    for row in json.loads(out or "[]"):
+        if row.get("ifname") in links:
+            data = row.get("linkinfo", {}).get("info_slave_data", {})
+            found[row["ifname"]] = {
+                word: data[word] for word, usual in PORT_DEFAULTS.items() if word in data and data[word] != usual
+            }
+    return found
+
+
+def _isolation(change, side):
+    """Return {Nic: bool} of the network's own NICs, where the restart changes whether its ports are isolated."""
+    if change.was.normal["port_isolation"] == change.then.normal["port_isolation"]:
+        return {}
+    return {nic: side.normal["port_isolation"] or nic.isolated for nic in change.nics if nic.network}
+
+
+def restart(client, host, name, change):
     """Stop and start a network, then put the links and port objects of its guests back and look at each.
 
     If it does not start, it is started again as it was, its guests put back, and the error raised.
 
-    :param links: of its guests. None: all in the old bridge, which is libvirt's and goes with the network; a bridge of the
-        host's stays, and with it whatever else is in it, such as the uplink.
+    :param change: Restart.
     """
     ports = client.ports(name)
+    links = change.links
     if links is None:
         # libvirt's own dummy port BRIDGE-nic, of old versions, comes and goes with the bridge.
-        links = [link for link in bridge_ports(old_bridge) if link != f"{old_bridge}-nic"] if old_bridge else []
-    stored = client.stored_xml(name)
+        old = change.was.bridge
+        links = tuple(link for link in bridge_ports(old) if link != f"{old}-nic") if old else ()
+    settings = _port_settings(host, links)
     running = client.live_xml(name)
     client.stop(name)
     try:
-        client.start(name)
+        _start(client, name, change.then.xml, change.persistent)
     except CommandFailed:
-        client.define(name, running)
-        client.start(name)
-        _plug(client, host, name, links, ports, old_bridge)
-        client.define(name, stored)
+        _start(client, name, running, change.persistent)
+        _plug(client, host, name, change, change.was, links, settings, ports)
         raise
-    _plug(client, host, name, links, ports, bridge)
+    _plug(client, host, name, change, change.then, links, settings, ports)
 
 
-def _plug(client, host, name, links, ports, bridge):
-    if links and bridge:
-        host.run(
-            ["ip", "-batch", "-"],
-            data="".join(f"link set dev {link} master {bridge}\n" for link in links),
-            what="putting the guests' NICs back",
-            subject=name,
-        )
+def _start(client, name, xml, persistent):
+    if not persistent:
+        client.create_transient(name, xml)
+    elif xml is None:
+        client.start(name)
+    else:
+        stored = client.stored_xml(name)
+        client.define(name, xml)
+        try:
+            client.start(name)
+        finally:
+            client.define(name, stored)
+
+
+def _plug_lines(change, side, links, settings):
+    """Return the lines of ip -batch that put links back as a plugging of libvirt's would, and as they were besides."""
+    isolation = {nic.link: isolated for nic, isolated in _isolation(change, side).items()}
+    own_mtu = {nic.link: nic.mtu for nic in change.nics}
+    resized = change.was.normal["mtu"] != change.then.normal["mtu"]
+    lines = []
+    for link in links:
+        mtu = f" mtu {own_mtu[link] or side.normal['mtu'] or DEFAULT_MTU}" if resized and link in own_mtu else ""
+        lines.append(f"link set dev {link}{mtu} master {side.bridge}")
+        words = dict(settings.get(link, {}))
+        if link in isolation:
+            words.pop("isolated", None)
+            if isolation[link]:
+                words["isolated"] = True
+        if words:
+            said = " ".join(f"{word} {'on' if value else 'off'}" for word, value in sorted(words.items()))
+            lines.append(f"link set dev {link} type bridge_slave {said}")
+    return lines
+
+
+@contextlib.contextmanager
+def _no_detection(host, change, bridge):
+    """Let a bridge of libvirt's take IPv6 addresses without duplicate address detection, where they were its own just now.
+
+    Detection begins with the first link that forwards, and for a second or two the gateway would be deaf (RFC 4862, 5.4).
+    With STP that is seconds from now: nobody waits for it, and the bridge stays so as long as it is there.
+    """
+    kept = set(change.was.normal["addresses"]) & set(change.then.normal["addresses"])
+    if not any(":" in one for one in kept):
+        yield
+        return
+    # The first is how often to ask before an address is used, the second how long to wait at random before that.
+    # A slash stands for a dot in a link's name (sysctl.d(5)).
+    link = bridge.replace(".", "/")
+    before = {f"net.ipv6.conf.{link}.{key}": None for key in ("dad_transmits", "router_solicitation_delay")}
+    for key in before:
+        before[key] = host.sysctl(key)
+        host.set_sysctl(key, 0)
+    if change.then.normal["stp"]:
+        yield
+        return
+    try:
+        yield
+        deadline = time.monotonic() + DETECTION_S
+        while time.monotonic() < deadline and _tentative(bridge):
+            time.sleep(0.01)
+    finally:
+        for key, value in before.items():
+            host.set_sysctl(key, value)
+
+
+def _tentative(link):
+    """Return whether the kernel still looks whether somebody else has an IPv6 address of a link."""
+    with open("/proc/net/if_inet6", encoding="ascii") as table:
+        rows = [line.split() for line in table]
+    return any(row[5] == link and int(row[4], 16) & IFA_F_TENTATIVE for row in rows)
+
+
+def _plug(client, host, name, change, side, links, settings, ports):
+    bridge = side.bridge
+    lines = _plug_lines(change, side, links, settings) if bridge else []
+    if lines:
+        with _no_detection(host, change, bridge):
+            host.run(
+                ["ip", "-batch", "-"],
+                data="".join(f"{line}\n" for line in lines),
+                what="putting the guests' NICs back",
+                subject=name,
+            )
+    isolation = {nic.mac.lower(): isolated for nic, isolated in _isolation(change, side).items()}
     for xml in ports:
-        client.reclaim_port(name, _moved(xml, bridge) if bridge else xml)
+        client.reclaim_port(name, _moved(xml, bridge, isolation))
     missing = sorted(set(links) - set(bridge_ports(bridge))) if bridge else []
     if missing:
         raise VerificationFailed(
@@ -76,3 +239,23 @@ def _plug(client, host, name, links, ports, bridge):
             None,
             f"Put them back with: ip link set dev NIC master {bridge}",
         )
+    another = any(change.was.normal[key] != change.then.normal[key] for key in ("mac", "forward"))
+    if links and another and side.normal["addresses"]:
+        _tell_the_guests(bridge, links, side.normal["addresses"])
+
+
+def _tell_the_guests(bridge, links, addresses):
+    """The gateway has another MAC address: guests would go on to send to the old one until they ask again."""
+    deadline = time.monotonic() + FORWARDING_WAIT_S
+    # A port that listens or learns, because of STP, lets nothing through.
+    while time.monotonic() < deadline and not all(_forwards(link) for link in links):
+        time.sleep(0.05)
+    neighbours.announce(bridge, addresses)
+
+
+def _forwards(link):
+    try:
+        with open(f"/sys/class/net/{link}/brport/state", encoding="ascii") as handle:
+            return handle.read().strip() == "3"  # BR_STATE_FORWARDING of linux/if_bridge.h
+    except OSError:
+        return True

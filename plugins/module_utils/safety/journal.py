@@ -30,6 +30,8 @@ def _save(entries):
 
 def record(entries):
     """Remember entries whose key is not there yet: the first value is the one from before us."""
+    if not entries:
+        return  # without root there is nothing to remember, and no way to
     known = load()
     new = {key: value for key, value in entries.items() if key not in known}
     if new:

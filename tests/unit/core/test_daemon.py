@@ -22,3 +22,18 @@ def test_a_refused_connection_says_what_cures_it(message, cure):
     error = daemon.refused("qemu:///system", message)
     assert message in str(error)
     assert cure in error.cure
+
+
+@pytest.mark.parametrize(
+    ("uri", "remote", "session"),
+    [
+        ("qemu:///system", False, False),
+        ("qemu:///session", False, True),
+        ("qemu+unix:///session?socket=/run/user/1000/libvirt/libvirt-sock", False, True),
+        ("qemu+ssh://root@kvm2.example.com:2222/system?keyfile=/root/key", True, False),
+        ("qemu+ssh://[fd00::1]/system", True, False),
+        ("qemu+tls://kvm2/session", True, True),
+    ],
+)
+def test_a_uri_says_whose_daemon_it_is(uri, remote, session):
+    assert (daemon.is_remote(uri), daemon.is_session(uri)) == (remote, session)

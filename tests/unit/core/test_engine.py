@@ -8,7 +8,7 @@ import contextlib
 
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import engine
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, VerificationFailed
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, ConnectionLost, VerificationFailed
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 
 
@@ -78,6 +78,23 @@ def test_the_object_that_fails_is_put_back_and_the_others_stand():
     assert caught.value.subject == "b"
     assert [one["name"] for one in caught.value.details["failures"]] == ["b"]
     assert caught.value.details["changed"]
+
+
+def test_a_daemon_that_goes_away_is_one_error_and_nothing_is_put_back():
+    class Gone(Counters):
+        def apply(self, op):
+            if op.name == "b":
+                raise ConnectionLost("libvirt went away", "b")
+            super().apply(op)
+
+        def revert(self, op):
+            raise AssertionError("there is nobody to ask")
+
+    room = Gone({}, {"a": 2, "b": 2, "c": 2})
+    with pytest.raises(ConnectionLost, match=r"^b: libvirt went away \(2 of 6 operations were done\)$") as caught:
+        engine.converge(room, NoHost(), False)
+    assert room.have == {"a": 2}
+    assert caught.value.details["changed"] and len(caught.value.details["done"]) == 2
 
 
 def test_what_is_not_read_back_is_an_error():

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import engine
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict, InvalidInput
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import client, domain, wiring
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests.nic_room import NicRoom
 
@@ -122,7 +122,7 @@ class Daemon:
     def change_nic(self, name, how, text, live):
         self.calls.append((how, "running" if live else "stored"))
         if self.calls[-1] in self.fails:
-            raise client.CommandFailed("refused", name)
+            raise CommandFailed("refused", name)
         found = self.domains[name]
         tree = domain.load(found.live if live else found.stored)
         devices = tree.find("devices")
@@ -186,7 +186,7 @@ def test_one_that_fails_is_put_back():
     before = xml(STORED)
     daemon = Daemon({"VM0": (before, xml(LIVE))}, fails=[("update", "running")])
     room, found = plan(daemon, network="natnet")
-    with pytest.raises(client.CommandFailed):
+    with pytest.raises(CommandFailed):
         engine._apply(room, found)
     assert wiring.form(wiring.nodes(daemon.domains["VM0"].stored)[MAC]) == wiring.form(wiring.nodes(before)[MAC])
 

@@ -4,39 +4,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
-
-
-class Modules:
-    """Calls modules of the collection on a host, as a user's task does."""
-
-    def __init__(self, host):
-        self.host = host
-
-    def __call__(self, name, check=False, become=False, **arguments):
-        # Testinfra cannot pass on that there are no arguments: the default of one, said.
-        arguments = arguments or {"uri": "qemu:///system"}
-        result = self.host.ansible(f"virtnet.kvm.{name}", json.dumps(arguments), check=check, become=become)
-        # testinfra keeps `failed` to itself; every success of ours has its plan.
-        return dict(result, failed="actions" not in result)
-
-    def run(self, name, **arguments):
-        result = self(name, **arguments)
-        assert not result["failed"], result.get("msg")
-        return result
-
-    def refused(self, name, **arguments):
-        """Call a module that must refuse, in check mode and really, with one and the same message; return it."""
-        predicted, real = self(name, check=True, **arguments), self(name, **arguments)
-        assert predicted["failed"] and real["failed"], real
-        assert "Traceback" not in json.dumps(real)
-        assert predicted["msg"] == real["msg"]
-        return real["msg"]
+from module_calls import Modules
 
 
 @pytest.fixture

@@ -65,3 +65,36 @@ def test_a_network_of_others_is_taken_over_as_it_is(host, modules):
         assert after["owned"] and "10.64.145.1" in after["xml_inactive"]
     finally:
         host.run("virsh net-undefine infofor")
+
+
+def test_a_network_that_is_stored_nowhere_is_taken_over(host, modules):
+    """Its mark is set while it runs, which libvirt can since 9.7; or it is stored."""
+    xml = "<network><name>infotra2</name><bridge name='infotra2'/></network>"
+    host.run_test("printf %s > /tmp/infotra.xml && virsh net-create /tmp/infotra.xml && rm /tmp/infotra.xml", xml)
+    try:
+        (found,) = modules("virt_net_info", names=["infotra2"])["networks"]
+        assert not found["owned"] and not found["persistent"]
+        version = host.check_output("virsh version --daemon | sed -n 's/.*daemon: //p'").split(".")
+        if (int(version[0]), int(version[1])) >= (9, 7):
+            result = modules.step("virt_net_model", "networks", networks=[found["model"]], adopt=True)
+            assert [one["op"] for one in result["actions"]] == ["adopt"]
+        else:
+            message = modules.refused("virt_net_model", networks=[found["model"]], adopt=True)
+            assert "taking over a transient network needs libvirt 9.7; this host has 9.0.0" in message
+        result = modules.step("virt_net_model", "networks", networks=[dict(found["model"], persistent=True)], adopt=True)
+        assert [one["op"] for one in result["actions"]] == ["define"]
+        assert host.check_output("virsh net-info infotra2 | grep ^Pers").endswith("yes")
+    finally:
+        host.run("virsh net-destroy infotra2; virsh net-undefine infotra2")
+
+
+def test_another_model_that_libvirt_does_not_see(host, modules):
+    """NAT and routed are both open to libvirt: the network runs on, only its mark is another."""
+    network = {"name": "infomod", "model": "nat", "addresses": ["10.64.146.1/24"], "autostart": False}
+    modules.run("virt_net_model", networks=[network])
+    try:
+        result = modules.step("virt_net_model", "networks", networks=[dict(network, model="routed")])
+        assert [(one["op"], one["note"]) for one in result["actions"]] == [("define", "model")]
+        assert result["networks"][0]["pending"] == []
+    finally:
+        modules.run("virt_net_model", networks=[{"name": "infomod", "state": "absent"}])

@@ -17,7 +17,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition.xml import dump, load
 from ansible_collections.virtnet.kvm.plugins.module_utils.names import NAMESPACE
 
-__all__ = ["MARK", "dump", "edit", "forward_mode", "load", "parse", "parse_mark", "with_uuid"]
+__all__ = ["MARK", "dump", "edit", "forward_mode", "load", "mark", "parse", "parse_mark", "with_uuid"]
 
 MARK = f"{{{NAMESPACE}}}network"
 
@@ -212,6 +212,11 @@ def _edit_mark(tree, network):
         node = xml.etree.SubElement(metadata, MARK, nsmap={"virtnet": NAMESPACE})
     node.set("model", network.model)
     node.set("firewall", network.firewall)
+
+
+def mark(network):
+    """Return our mark of a network, as libvirt's call for metadata takes it: without its namespace."""
+    return dump(xml.element("network", model=network.model, firewall=network.firewall))
 
 
 def edit(network, tree=None, purge=True):

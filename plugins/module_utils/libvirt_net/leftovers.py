@@ -1,0 +1,53 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a start that was cut off leaves on the host: a daemon that is killed in the middle forgets its bridge and its dnsmasq.
+
+libvirt then says that the network is inactive, and cannot start it: its bridge is there already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition
+
+#: Where libvirt has its configuration of a network's dnsmasq, and so what that is started with.
+CONFIGURATION = "/var/lib/libvirt/dnsmasq/{name}.conf"
+
+
+def bridge(host, found):
+    """Return the bridge that libvirt made for a network which does not run, or None.
+
+    A link of that name that somebody else made has another MAC address, or is no bridge, or has ports.
+
+    :param found: client.Found.
+    """
+    if found.active or found.stored is None:
+        return None
+    normal = definition.parse(found.stored)
+    name = normal["bridge"]
+    if normal["forward"] == "bridge" or not name or not os.path.exists(f"/sys/class/net/{name}"):
+        return None
+    _rc, out, _err = host.run(["ip", "-j", "-d", "link", "show", "dev", name], check=False)
+    for row in json.loads(out or "[]"):
+        ours = row.get("linkinfo", {}).get("info_kind") == "bridge" and row.get("address") == normal["mac"]
+        if ours and not os.listdir(f"/sys/class/net/{name}/brif"):
+            return name
+    return None
+
+
+def clear(host, network, link):
+    """End the dnsmasq of a network that does not run, and remove its bridge."""
+    argument = f"--conf-file={CONFIGURATION.format(name=network)}".encode()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{pid}/cmdline", "rb") as handle:
+                words = handle.read().split(b"\0")
+            if os.path.basename(words[0]) == b"dnsmasq" and argument in words:
+                os.kill(int(pid), signal.SIGTERM)
+    host.run(["ip", "link", "del", "dev", link], what="removing the bridge that was left over", subject=network)

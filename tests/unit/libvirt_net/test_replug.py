@@ -1,0 +1,61 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import replug
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Nic
+
+NORMAL = {"bridge": "br0", "mtu": None, "port_isolation": False, "addresses": [], "mac": None, "forward": "open"}
+VM0 = Nic("vm0", "52:54:00:00:00:01", "tap0", "net", "br0")
+VM1 = Nic("vm1", "52:54:00:00:00:AA", "tap1", "net", "br0", isolated=True, mtu=1300)
+OTHER = Nic("vm2", "52:54:00:00:00:03", "tap2", "", "br0")
+
+
+def change(was=None, then=None):
+    sides = [replug.Side({**NORMAL, **(values or {})}) for values in (was, then)]
+    return replug.Restart(*sides, persistent=True, nics=(VM0, VM1, OTHER))
+
+
+def lines(was=None, then=None, settings=None):
+    one = change(was, then)
+    return replug._plug_lines(one, one.then, ("tap0", "tap1", "tap2", "tapx"), settings or {})
+
+
+def test_links_go_into_the_bridge_that_is_to_be():
+    assert lines(then={"bridge": "br1"}) == [f"link set dev {link} master br1" for link in ("tap0", "tap1", "tap2", "tapx")]
+
+
+def test_what_a_link_was_as_a_port_it_is_again():
+    found = lines(settings={"tap2": {"isolated": True, "learning": False}})
+    assert found[2:4] == ["link set dev tap2 master br0", "link set dev tap2 type bridge_slave isolated on learning off"]
+    assert len(found) == 5
+
+
+@pytest.mark.parametrize(("was", "then", "isolated"), [(False, True, {"tap0", "tap1"}), (True, False, {"tap1"})])
+def test_isolation_is_the_networks_or_the_nics_own(was, then, isolated):
+    settings = {link: {"isolated": True} for link in (("tap0", "tap1") if was else ("tap1",))}
+    found = lines({"port_isolation": was}, {"port_isolation": then}, settings)
+    assert {line.split()[3] for line in found if "isolated on" in line} == isolated
+
+
+def test_an_mtu_is_the_networks_or_the_nics_own_and_of_no_others():
+    assert lines({"mtu": 1400}, {"mtu": None}) == [
+        "link set dev tap0 mtu 1500 master br0", "link set dev tap1 mtu 1300 master br0",
+        "link set dev tap2 mtu 1500 master br0", "link set dev tapx master br0",
+    ]  # fmt: skip
+
+
+def test_a_port_is_moved_and_isolated():
+    xml = "<networkport><mac address='52:54:00:00:00:AA'/><port isolated='yes'/><plug type='network' bridge='br0'/></networkport>"
+    moved = replug._moved(xml, "br1", {})
+    assert "bridge=\"br1\"" in moved and "isolated" in moved
+    assert "isolated" not in replug._moved(xml, "br1", {"52:54:00:00:00:aa": False})
+    assert replug._moved(xml, "br1", {"52:54:00:00:00:aa": True}).count("isolated") == 1
+
+
+def test_the_way_back_is_the_other_way():
+    one = change({"mtu": 1400}, {"mtu": 1450})
+    assert (one.back().was, one.back().then) == (one.then, one.was)
