@@ -1,0 +1,168 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: net_plan
+short_description: Tell what networks of the four classic models need on this host
+version_added: 0.1.0
+description:
+  - Plans networks with all that belongs to them, and changes nothing. What M(virtnet.kvm.ip_forward), M(virtnet.kvm.net_policy),
+    M(virtnet.kvm.nat_rule) and M(virtnet.kvm.virt_net_model) would do with the same networks, in one call.
+  - What they would refuse is refused, in the same words, before any of them has touched anything.
+  - The roles of the collection begin with it, and carry out only what it finds to be done. A run that changes nothing is
+    one task instead of four.
+  - Networks that are declared absent are not looked at.
+options:
+  adopt:
+    description: As in M(virtnet.kvm.virt_net_model).
+    type: bool
+    default: false
+  disruption:
+    description: As in M(virtnet.kvm.virt_net_model).
+    type: str
+    choices: [allow, live_only, defer]
+    default: allow
+  purge:
+    description: As in M(virtnet.kvm.virt_net_model).
+    type: bool
+    default: true
+  backend:
+    description: What translates addresses, as in M(virtnet.kvm.nat_rule).
+    type: str
+    choices: [nftables, iptables]
+    default: nftables
+  uri:
+    description: URI of the libvirt daemon, as in M(virtnet.kvm.virt_net_model).
+    type: str
+    default: qemu:///system
+extends_documentation_fragment:
+  - virtnet.kvm.network
+attributes:
+  check_mode:
+    description: Can run in check_mode and predicts the result without modifying the host.
+    support: full
+    details: It never changes anything.
+  diff_mode:
+    description: Returns details on what has changed.
+    support: none
+requirements:
+  - python3-libvirt
+  - python3-lxml
+  - iproute2
+  - nftables
+seealso:
+  - module: virtnet.kvm.ip_forward
+  - module: virtnet.kvm.net_policy
+  - module: virtnet.kvm.nat_rule
+  - module: virtnet.kvm.virt_net_model
+author:
+  - The virtnet.kvm authors (@virtnet)
+"""
+
+EXAMPLES = r"""
+- name: What would be done, and which running guests would notice
+  virtnet.kvm.net_plan:
+    networks:
+      - name: natnet
+        model: nat
+        bridge: natbr0
+        addresses: [10.64.100.1/24]
+  register: plan
+
+- name: Show it
+  ansible.builtin.debug:
+    msg: "{{ plan.actions | rejectattr('effect', 'eq', 'none') | list }}"
+
+- name: Change the networks only if anything differs
+  virtnet.kvm.virt_net_model:
+    networks:
+      - name: natnet
+        model: nat
+        bridge: natbr0
+        addresses: [10.64.100.1/24]
+  when: plan.pending.networks
+"""
+
+RETURN = r"""
+pending:
+  description: Which parts differ from what is declared.
+  returned: success
+  type: dict
+  contains:
+    forwarding:
+      description: Whether M(virtnet.kvm.ip_forward) has something to do.
+      type: bool
+      returned: always
+    policy:
+      description: Whether M(virtnet.kvm.net_policy) has something to do.
+      type: bool
+      returned: always
+    translation:
+      description: Whether M(virtnet.kvm.nat_rule) has something to do.
+      type: bool
+      returned: always
+    networks:
+      description: Whether M(virtnet.kvm.virt_net_model) has something to do.
+      type: bool
+      returned: always
+actions:
+  description: What they would do, in the order in which the roles call them; their own documentation describes each.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - {kind: policy, name: natnet, op: add, effect: none, guests: [], outage_s: 0}
+    - {kind: network, name: natnet, op: define, effect: none, guests: [], outage_s: 0}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.virtnet.kvm.plugins.module_utils import deps, engine, models
+from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import network_options
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.rooms import PolicyRoom, TranslationRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Networks
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.networks import NetworkRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.forwarding import ForwardingRoom
+
+
+def rooms(params, host):
+    """Return [(part, its Room), ...] of the declared networks, in the order in which the roles call their modules."""
+    wanted = [item for item in params["networks"] if item["state"] != "absent"]
+    networks = models.parse_networks(wanted)
+    forwarded = [one for one in networks if one.model in ("routed", "nat")]
+    found = []
+    if forwarded:
+        ipv6 = any(address.version == 6 for one in forwarded for address in one.addresses or ())
+        found.append(("forwarding", ForwardingRoom(host, True, ipv6 or None, False)))
+    if wanted:
+        found.append(("policy", PolicyRoom(host, wanted)))
+    if forwarded:
+        translated = [item for item in wanted if item["model"] in ("routed", "nat")]
+        found.append(("translation", TranslationRoom(host, "default", None, translated, False, params["backend"])))
+    if wanted:
+        client = Networks(params["uri"])
+        found.append(("networks", NetworkRoom(networks, client, host, params["adopt"], params["disruption"], params["purge"])))
+    return found
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "networks": {"type": "list", "elements": "dict", "required": True, "options": network_options()},
+            "adopt": {"type": "bool", "default": False},
+            "disruption": {"type": "str", "choices": ["allow", "live_only", "defer"], "default": "allow"},
+            "purge": {"type": "bool", "default": True},
+            "backend": {"type": "str", "choices": ["nftables", "iptables"], "default": "nftables"},
+            "uri": {"type": "str", "default": "qemu:///system"},
+        },
+        supports_check_mode=True,
+    )
+    deps.require(module, "libvirt", "lxml")
+    engine.plan_module(module, lambda host: rooms(module.params, host), ("forwarding", "policy", "translation", "networks"))
+
+
+if __name__ == "__main__":
+    main()
