@@ -72,18 +72,20 @@ ending = []
 signal.signal(signal.SIGTERM, lambda number, frame: ending.append(1))
 with open("/tmp/pings.pid", "w") as handle:
     handle.write(str(os.getpid()))
-tick = time.monotonic()
-while not ending or time.monotonic() < tick:
-    if not ending:
-        for one in targets.values():
-            one.ask()
-        tick += {INTERVAL_S}
-    while time.monotonic() < tick:
-        for one in select.select(list(sockets), [], [], max(0, tick - time.monotonic()))[0]:
+
+def listen(end, stop):
+    while time.monotonic() < end and not stop:
+        for one in select.select(list(sockets), [], [], max(0, end - time.monotonic()))[0]:
             sockets[one].hear()
-        if len(ending) == 1:
-            ending.append(1)
-            tick = time.monotonic() + 1
+
+tick = time.monotonic()
+while not ending:
+    for one in targets.values():
+        one.ask()
+    tick += {INTERVAL_S}
+    listen(tick, ending)
+# What was asked last may be answered late.
+listen(time.monotonic() + 1, [])
 with open("/tmp/pings.part", "w") as handle:
     json.dump({{key: [one.sent, sorted(set(range(one.sent)) - one.got)] for key, one in targets.items()}}, handle)
 os.rename("/tmp/pings.part", "/tmp/pings.json")

@@ -11,6 +11,11 @@ from live_guests import GUESTS, HOST_BRIDGE, INTERVAL_S, LANES, Bench, guest, ne
 from module_calls import Modules
 
 
+@pytest.fixture
+def modules(host):
+    return Modules(host)
+
+
 @pytest.fixture(scope="module")
 def bench(host):
     modules = Modules(host)

@@ -116,6 +116,29 @@ def test_a_nic_that_names_the_bridge_is_put_back(told):
         told.host.run(f"virsh detach-interface vm0 bridge --mac {mac} --live --config")
 
 
+def test_a_macvtap_nic_stays_and_its_port_is_put_back(told):
+    """A macvtap is bound to its link, not to libvirt's network: nobody notices, and the network knows its NIC again."""
+    mac = "52:54:00:00:65:97"
+    plain = {"name": "livemac", "model": "bridged", "attach": "macvtap", "uplink": "livedum0", "autostart": False}
+    told.host.run_test("ip link add livedum0 type veth peer name livedum1 && ip link set livedum0 up")
+    try:
+        run(told, networks=[plain])
+        told.host.run_test(f"virsh attach-interface vm0 network livemac --model virtio --mac {mac} --live")
+        look = f"virsh -q domiflist vm0 | grep {mac}; virsh -q net-port-list livemac; ip -br link | grep '^macvtap.*@livedum0'"
+        before = told.host.check_output(look)
+        assert len(before.splitlines()) == 3, before
+        changed = {**plain, "virtualport": {"type": "802.1Qbh", "profile_id": "one"}}
+        result = told.modules.step("virt_net_model", "networks", networks=[changed], disruption="live_only")
+        assert [(one["op"], one["effect"]) for one in result["actions"]] == [("define", "none"), ("restart", "live")]
+        assert told.host.check_output(look) == before
+        message = told.modules.refused("virt_net_model", networks=[{**plain, "uplink": "eth0"}])
+        assert "uplink" in message and "under the running guests vm0" in message
+    finally:
+        told.host.run(f"virsh detach-interface vm0 direct --mac {mac} --live; sleep 3")
+        run(told, networks=[{"name": "livemac", "state": "absent"}])
+        told.host.run("ip link del livedum0")
+
+
 def test_nics_are_put_back_on_their_own_host_only(told):
     """A remote URI is one with a host in it, here the host itself."""
     key = "/root/live-key"
