@@ -13,6 +13,8 @@ import pytest
 USER = "connuser"
 KEY = "/root/conn-key"
 REMOTE = f"qemu+ssh://root@127.0.0.1/system?keyfile={KEY}&no_verify=1"
+ACCOUNTS = "/root/conn-accounts.tar"
+FILES = " ".join(f"{name} {name}-" for name in ("passwd", "shadow", "group", "gshadow", "subuid", "subgid"))
 SESSION = "qemu:///session"
 NAT = {"name": "connat", "model": "nat", "addresses": ["10.65.240.1/24"], "autostart": False}
 MANY = [
@@ -31,7 +33,10 @@ def ssh_to_itself(host):
     """The host under a remote URI: libvirt goes through ssh, and we must take it for another machine."""
     host.run_test(f"ssh-keygen -q -t ed25519 -N '' -C conn-test -f {KEY}")
     host.run_test(f"cp -a /root/.ssh /root/.ssh-before && cat {KEY}.pub >> /root/.ssh/authorized_keys")
+    # Another host's forwarding is not ours to remember: libvirt turns it on, and nobody off.
+    forwarding = host.check_output("sysctl -n net.ipv4.ip_forward")
     yield REMOTE
+    host.run_test(f"sysctl -q -w net.ipv4.ip_forward={forwarding}")
     host.run_test(f"rm -rf /root/.ssh {KEY} {KEY}.pub && mv /root/.ssh-before /root/.ssh")
 
 
@@ -52,11 +57,13 @@ def test_another_hosts_networks(host, modules, ssh_to_itself):
 @pytest.fixture
 def user(host):
     """A user who is not root, and whose own daemon ends with the test."""
-    host.run_test(f"useradd --create-home {USER}")
+    host.run_test(f"cd /etc && tar -cf {ACCOUNTS} $(ls -d {FILES} 2> /dev/null) && useradd --create-home {USER}")
     host.run_test("ip link add conbr0 type bridge")
     yield USER
     host.run(f"pkill -KILL -u {USER}; while pgrep -u {USER}; do sleep 0.1; done")
     host.run_test(f"ip link del conbr0 && userdel --remove {USER}")
+    # The tools keep what was before them in files of their own.
+    host.run_test(f"cd /etc && rm -f {FILES} && tar -xf {ACCOUNTS} && rm {ACCOUNTS}")
 
 
 def test_a_users_own_networks(host, modules, user):
