@@ -142,7 +142,8 @@ def test_a_macvtap_nic_stays_and_its_port_is_put_back(told):
 def test_nics_are_put_back_on_their_own_host_only(told):
     """A remote URI is one with a host in it, here the host itself."""
     key = "/root/live-key"
-    told.host.run_test(f"ssh-keygen -q -t ed25519 -N '' -C live-test -f {key} && cat {key}.pub >> /root/.ssh/authorized_keys")
+    told.host.run_test(f"ssh-keygen -q -t ed25519 -N '' -C live-test -f {key} && cp -a /root/.ssh /root/.ssh-before")
+    told.host.run_test(f"cat {key}.pub >> /root/.ssh/authorized_keys")
     try:
         uri = f"qemu+ssh://root@127.0.0.1/system?keyfile={key}&no_verify=1"
         message = told.modules.refused("virt_net_model", networks=[network(NUMBER, mtu=1400)], uri=uri)
@@ -151,7 +152,7 @@ def test_nics_are_put_back_on_their_own_host_only(told):
         assert [one["op"] for one in left["actions"]] == ["define"]
         run(told, networks=[network(NUMBER, mtu=0)], uri=uri, disruption="defer")
     finally:
-        told.host.run(f"sed -i '/ live-test$/d' /root/.ssh/authorized_keys; rm -f {key} {key}.pub")
+        told.host.run_test(f"rm -rf /root/.ssh {key} {key}.pub && mv /root/.ssh-before /root/.ssh")
 
 
 def test_what_a_running_nic_keeps_is_said(told):
