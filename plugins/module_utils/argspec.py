@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options that several modules share; their documentation is plugins/doc_fragments/network.py."""
+"""The options that several modules share; their documentation is plugins/doc_fragments, network.py and libvirt_network.py."""
 
 from __future__ import annotations
 
@@ -225,4 +225,14 @@ def network_options():
                 "hairpin": {"type": "bool", "default": True},
             },
         },
+    }
+
+
+def convergence_options():
+    """Return what converging or planning libvirt networks takes besides the networks."""
+    return {
+        "adopt": {"type": "bool", "default": False},
+        "disruption": {"type": "str", "choices": ["allow", "live_only", "defer"], "default": "allow"},
+        "purge": {"type": "bool", "default": True},
+        "uri": {"type": "str", "default": "qemu:///system"},
     }

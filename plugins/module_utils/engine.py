@@ -172,11 +172,15 @@ def run_module(module, build):
 
 
 def plan_module(module, build, parts):
-    """Run a module that only plans: C(build(host)) returns [(part, Room), ...], and the result says which C(parts) differ."""
+    """Run a module that only plans: the result says which of C(parts) differ.
+
+    C(build(host)) returns ([(part, Room), ...], further keys of the result).
+    """
     host = Host(module.run_command)
     pending, actions = dict.fromkeys(parts, False), []
     try:
-        for part, room in build(host):
+        rooms, more = build(host)
+        for part, room in rooms:
             result, warnings = converge(room, host, True)
             pending[part] = result["changed"]
             actions += result["actions"]
@@ -186,4 +190,4 @@ def plan_module(module, build, parts):
         module.fail_json(**error.as_result())
     except PermissionError as error:
         module.fail_json(**_no_permission(error).as_result())
-    module.exit_json(changed=False, pending=pending, actions=actions)
+    module.exit_json(changed=False, pending=pending, actions=actions, **more)

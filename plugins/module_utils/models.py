@@ -291,3 +291,12 @@ def plain(value):
     if isinstance(value, (ipaddress._BaseAddress, ipaddress._BaseNetwork)):
         return str(value)
     return value
+
+
+def forwarding(networks):
+    """Return {ipv4, ipv6: whether the host has to forward that for networks}: for routed and NAT ones."""
+    forwarded = [one for one in networks if one.model in ("routed", "nat")]
+    return {
+        "ipv4": bool(forwarded),
+        "ipv6": any(address.version == 6 for one in forwarded for address in one.addresses or ()),
+    }

@@ -17,30 +17,14 @@ description:
     one task instead of four.
   - Networks that are declared absent are not looked at.
 options:
-  adopt:
-    description: As in M(virtnet.kvm.virt_net_model).
-    type: bool
-    default: false
-  disruption:
-    description: As in M(virtnet.kvm.virt_net_model).
-    type: str
-    choices: [allow, live_only, defer]
-    default: allow
-  purge:
-    description: As in M(virtnet.kvm.virt_net_model).
-    type: bool
-    default: true
   backend:
     description: What translates addresses, as in M(virtnet.kvm.nat_rule).
     type: str
     choices: [nftables, iptables]
     default: nftables
-  uri:
-    description: URI of the libvirt daemon, as in M(virtnet.kvm.virt_net_model).
-    type: str
-    default: qemu:///system
 extends_documentation_fragment:
   - virtnet.kvm.network
+  - virtnet.kvm.libvirt_network
 attributes:
   check_mode:
     description: Can run in check_mode and predicts the result without modifying the host.
@@ -109,6 +93,19 @@ pending:
       description: Whether M(virtnet.kvm.virt_net_model) has something to do.
       type: bool
       returned: always
+forwarding:
+  description: Which IP versions the host has to forward for these networks.
+  returned: success
+  type: dict
+  contains:
+    ipv4:
+      description: Whether any of them is routed or NAT.
+      type: bool
+      returned: always
+    ipv6:
+      description: Whether any of these has an IPv6 address.
+      type: bool
+      returned: always
 actions:
   description: What they would do, in the order in which the roles call them; their own documentation describes each.
   returned: success
@@ -121,47 +118,41 @@ actions:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import deps, engine, models
-from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import network_options
+from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import convergence_options, network_options
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.rooms import PolicyRoom, TranslationRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Networks
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.networks import NetworkRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.forwarding import ForwardingRoom
 
 
-def rooms(params, host):
-    """Return [(part, its Room), ...] of the declared networks, in the order in which the roles call their modules."""
+def plan(params, host):
+    """Return ([(part, its Room), ...] in the order in which the roles call their modules, more of the result)."""
     wanted = [item for item in params["networks"] if item["state"] != "absent"]
     networks = models.parse_networks(wanted)
-    forwarded = [one for one in networks if one.model in ("routed", "nat")]
-    found = []
-    if forwarded:
-        ipv6 = any(address.version == 6 for one in forwarded for address in one.addresses or ())
-        found.append(("forwarding", ForwardingRoom(host, True, ipv6 or None, False)))
+    forwarding = models.forwarding(networks)
+    rooms = []
+    if forwarding["ipv4"]:
+        # What they do not need stays as it is, which is None; False would turn it off.
+        rooms.append(("forwarding", ForwardingRoom(host, True, forwarding["ipv6"] or None, False)))
     if wanted:
-        found.append(("policy", PolicyRoom(host, wanted)))
-    if forwarded:
-        translated = [item for item in wanted if item["model"] in ("routed", "nat")]
-        found.append(("translation", TranslationRoom(host, "default", None, translated, False, params["backend"])))
-    if wanted:
+        rooms.append(("policy", PolicyRoom(host, wanted)))
+        rooms.append(("translation", TranslationRoom(host, "default", None, wanted, False, params["backend"])))
         client = Networks(params["uri"])
-        found.append(("networks", NetworkRoom(networks, client, host, params["adopt"], params["disruption"], params["purge"])))
-    return found
+        rooms.append(("networks", NetworkRoom(networks, client, host, params["adopt"], params["disruption"], params["purge"])))
+    return rooms, {"forwarding": forwarding}
 
 
 def main():
     module = AnsibleModule(
         argument_spec={
             "networks": {"type": "list", "elements": "dict", "required": True, "options": network_options()},
-            "adopt": {"type": "bool", "default": False},
-            "disruption": {"type": "str", "choices": ["allow", "live_only", "defer"], "default": "allow"},
-            "purge": {"type": "bool", "default": True},
             "backend": {"type": "str", "choices": ["nftables", "iptables"], "default": "nftables"},
-            "uri": {"type": "str", "default": "qemu:///system"},
+            **convergence_options(),
         },
         supports_check_mode=True,
     )
     deps.require(module, "libvirt", "lxml")
-    engine.plan_module(module, lambda host: rooms(module.params, host), ("forwarding", "policy", "translation", "networks"))
+    engine.plan_module(module, lambda host: plan(module.params, host), ("forwarding", "policy", "translation", "networks"))
 
 
 if __name__ == "__main__":

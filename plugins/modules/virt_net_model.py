@@ -23,36 +23,9 @@ description:
     unless O(adopt=true).
   - Translation and the filter that holds the contract are made by M(virtnet.kvm.nat_rule) and
     M(virtnet.kvm.net_policy). The role P(virtnet.kvm.net_nat#role) calls them all in the right order.
-options:
-  adopt:
-    description: Take over a network of that name that is not ours. What is not declared of it stays.
-    type: bool
-    default: false
-  disruption:
-    description:
-      - What to do with a change that running guests would notice.
-      - V(allow) carries it out, V(live_only) refuses it before anything is changed, V(defer) stores it for the
-        network's next start (and is refused for a network that is stored nowhere).
-    type: str
-    choices: [allow, live_only, defer]
-    default: allow
-  purge:
-    description:
-      - Whether a declared list is all of it. With V(false), reservations, DNS hosts, TXT and SRV records and port groups
-        that are there and are not declared stay; a declared one replaces what has its MAC, DUID, name or address.
-    type: bool
-    default: true
-  uri:
-    description:
-      - URI of the libvirt daemon, U(https://libvirt.org/uri.html).
-      - With that of another host (C(qemu+ssh://host/system)) that host's links, routes and forwarding are not looked at, and a
-        change that has to put guests' NICs back is refused. Run the task on that host for these.
-      - The calling user's own daemon (C(qemu:///session)) can make no bridge. Without root its networks can be stored, and run on
-        a bridge of the host's or as macvtap.
-    type: str
-    default: qemu:///system
 extends_documentation_fragment:
   - virtnet.kvm.network
+  - virtnet.kvm.libvirt_network
 attributes:
   check_mode:
     description: Can run in check_mode and predicts the result without modifying the host.
@@ -357,7 +330,7 @@ actions:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import deps, engine, models
-from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import network_options
+from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import convergence_options, network_options
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Networks
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.networks import NetworkRoom
 
@@ -366,10 +339,7 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "networks": {"type": "list", "elements": "dict", "required": True, "options": network_options()},
-            "adopt": {"type": "bool", "default": False},
-            "disruption": {"type": "str", "choices": ["allow", "live_only", "defer"], "default": "allow"},
-            "purge": {"type": "bool", "default": True},
-            "uri": {"type": "str", "default": "qemu:///system"},
+            **convergence_options(),
         },
         supports_check_mode=True,
     )

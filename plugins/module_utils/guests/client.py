@@ -46,13 +46,14 @@ class Network:
     """A network as a guest needs to know it.
 
     C(ipv4) is False only where libvirt serves IPv6 alone; C(bridged) says that its NICs are in a bridge, C(stp) that
-    the bridge keeps a NIC that joins waiting.
+    the bridge keeps a NIC that joins waiting, for twice C(delay) seconds.
     """
 
     active: bool
     ipv4: bool
     bridged: bool = True
     stp: bool = False
+    delay: int = 0
 
 
 class Domains(Daemon):
@@ -81,6 +82,7 @@ class Domains(Daemon):
                 found[handle.name()] = Network(
                     bool(handle.isActive()), not families or "ipv4" in families,
                     bridge is not None, bridge is not None and bridge.get("stp") == "on",
+                    int(bridge.get("delay", "0")) if bridge is not None else 0,
                 )  # fmt: skip
         return found
 

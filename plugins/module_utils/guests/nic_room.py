@@ -10,14 +10,12 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.virtnet.kvm.plugins.module_utils import outage
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import Room
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import domain, wiring
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 
-#: For how long a guest is away from its network at most: a bridge with STP keeps a NIC waiting for twice 2 s.
-REPLUG_OUTAGE_S = 1.0
-STP_OUTAGE_S = 4.0
 #: A NIC that is taken out and put in is a new device to the guest, which has to see it and to set it up.
 RECREATE_OUTAGE_S = 10.0
 #: Seconds that a guest gets to let go of a NIC.
@@ -188,8 +186,8 @@ class NicRoom(Room):
             return None
         self._refuse(target, f"changing {', '.join(parts)} {'re-plugs' if movable else 're-creates'} the NIC of")
         if movable:
-            outage = STP_OUTAGE_S if network is not None and network.stp else REPLUG_OUTAGE_S
-            return _operation(target, target.live, live, "running", "replug", outage)
+            outage_s = outage.replug(network.stp, network.delay) if network is not None else outage.REPLUG_S
+            return _operation(target, target.live, live, "running", "replug", outage_s)
         guests = (wish.guest,)
         out, back = ({"target": target, "node": node} for node in (target.live, wiring.detached(live)))
         return [

@@ -67,6 +67,7 @@ class Nic:
     link: str
     network: str
     bridge: str
+    portgroup: str = ""
     isolated: bool = False
     mtu: Optional[int] = None
 
@@ -143,6 +144,7 @@ class Networks(Daemon):
                             target.get("dev"),
                             source.get("network") or "",
                             source.get("bridge") or "",
+                            source.get("portgroup") or "",
                             port is not None and port.get("isolated") == "yes",
                             int(mtu.get("size")) if mtu is not None and mtu.get("size") else None,
                         )

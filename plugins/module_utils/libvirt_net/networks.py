@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from ansible_collections.virtnet.kvm.plugins.module_utils import outage
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import Room
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput, Unsupported
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import (
@@ -19,11 +20,6 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import (
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import iproute2, sysctl
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 
-REPLUG_OUTAGE_S = 1
-#: Where libvirt translates: measured on two processors 0.9 s (libvirt 11.3) to 1.2 s (9.0), 1.7 s with both of them busy.
-OWN_RULES_OUTAGE_S = 2
-#: The kernel's least forward delay with STP (BR_MIN_FORWARD_DELAY of net/bridge/br_private_stp.h); libvirt's delay='0' is it.
-LEAST_DELAY_S = 2
 #: Since when a running network can be marked without a restart (virNetworkSetMetadata).
 MARK_LIVE = (9, 7)
 #: What a NIC got from its network when it was plugged in, and keeps until it is plugged in anew.
@@ -315,15 +311,17 @@ class NetworkRoom(Room):
                 "Run the task on that host, with a local uri, or say disruption: defer.",
             )
         if not nics:
-            effect, outage = "none", 0
+            effect, outage_s = "none", 0
         elif unnoticed:
-            effect, outage = "live", 0
+            effect, outage_s = "live", 0
         else:
-            effect, outage = "replug", _outage(running, after)
+            own_rules = "nat" in (running["forward"], after["forward"])
+            effect, outage_s = "replug", outage.replug(after["stp"], after["delay"], own_rules)
         noticing = nics if effect == "replug" else ()
         persistent = found.persistent or network.persistent
-        # On a bridge of the host's only the guests' links move; on one of libvirt's, all that are in it.
-        links = None
+        # On a bridge of the host's only the guests' links move; on one of libvirt's, all that are in it. Another host's bridge
+        # may have a namesake here.
+        links = () if self.client.remote else None
         if running["forward"] == "bridge":
             links = tuple(sorted(nic.link for nic in nics if nic.network and running["bridge"]))
         change = replug.Restart(
@@ -340,7 +338,7 @@ class NetworkRoom(Room):
                 "restart",
                 effect,
                 _guests(noticing),
-                outage,
+                outage_s,
                 note=reasons,
                 args={"change": change},
                 nics=_named(noticing),
@@ -364,7 +362,17 @@ class NetworkRoom(Room):
 
     def _warn_of_what_nics_keep(self, plan, network, running, after):
         kept = [key for key in KEPT_BY_NICS if running[key] != after[key]]
-        nics = [nic for nic in self._nics_of(network, running) if nic.network] if kept else ()
+        if not kept:
+            return
+        # A NIC without a port group has that of the default one.
+        groups = {row["name"] for row in running["portgroups"] if row not in after["portgroups"]}
+        defaults = [[row for row in side["portgroups"] if row["default"]] for side in (running, after)]
+        default = defaults[0] != defaults[1]
+        nics = [
+            nic
+            for nic in self._nics_of(network, running)
+            if nic.network and (kept != ["portgroups"] or (nic.portgroup in groups if nic.portgroup else default))
+        ]
         if nics:
             names = ", ".join(f"{nic.guest} {nic.mac}" for nic in nics)
             plan.warnings.append(
@@ -438,15 +446,6 @@ class NetworkRoom(Room):
         if found is None:
             return xml
         return definition.with_uuid(xml, found.uuid)
-
-
-def _outage(running, after):
-    """Return for how many seconds at most a replug takes guests off."""
-    # libvirt takes its own rules away, one by one, while the bridge is down, and puts them in before it is up again.
-    slow = "nat" in (running["forward"], after["forward"])
-    # With STP a port that joins is deaf for twice the delay.
-    deaf = 2 * max(after["delay"] or 0, LEAST_DELAY_S) if after["stp"] else 0
-    return (OWN_RULES_OUTAGE_S if slow else REPLUG_OUTAGE_S) + deaf
 
 
 def _guests(nics):

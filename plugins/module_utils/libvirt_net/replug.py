@@ -16,9 +16,10 @@ import time
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, VerificationFailed
+from ansible_collections.virtnet.kvm.plugins.module_utils import files
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, ConnectionLost, VerificationFailed
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import neighbours
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import iproute2, neighbours
 
 #: What a port of a bridge is when it joins (net/bridge/br_if.c), in the words that ip(8) takes and gives.
 PORT_DEFAULTS = {
@@ -159,22 +160,30 @@ def _start(client, name, xml, persistent):
             client.define(name, stored)
 
 
-def _plug_lines(change, side, links, settings):
-    """Return the lines of ip -batch that put links back as a plugging of libvirt's would, and as they were besides."""
+def _wanted_settings(change, side, links, settings):
+    """Return {link: {word: value}} of what each link shall be as a port: as it was, and isolated as its network says now."""
     isolation = {nic.link: isolated for nic, isolated in _isolation(change, side).items()}
+    wanted = {}
+    for link in links:
+        words = dict(settings.get(link, {}))
+        if link in isolation:
+            words.pop("isolated", None)
+            if isolation[link]:
+                words["isolated"] = True
+        wanted[link] = words
+    return wanted
+
+
+def _plug_lines(change, side, links, wanted):
+    """Return the lines of ip -batch that put links back, as a plugging of libvirt's would, and with their settings."""
     own_mtu = {nic.link: nic.mtu for nic in change.nics}
     resized = change.was.normal["mtu"] != change.then.normal["mtu"]
     lines = []
     for link in links:
         mtu = f" mtu {own_mtu[link] or side.normal['mtu'] or DEFAULT_MTU}" if resized and link in own_mtu else ""
         lines.append(f"link set dev {link}{mtu} master {side.bridge}")
-        words = dict(settings.get(link, {}))
-        if link in isolation:
-            words.pop("isolated", None)
-            if isolation[link]:
-                words["isolated"] = True
-        if words:
-            said = " ".join(f"{word} {'on' if value else 'off'}" for word, value in sorted(words.items()))
+        if wanted.get(link):
+            said = " ".join(f"{word} {'on' if value else 'off'}" for word, value in sorted(wanted[link].items()))
             lines.append(f"link set dev {link} type bridge_slave {said}")
     return lines
 
@@ -193,10 +202,12 @@ def _no_detection(host, change, bridge):
     # The first is how often to ask before an address is used, the second how long to wait at random before that.
     # A slash stands for a dot in a link's name (sysctl.d(5)).
     link = bridge.replace(".", "/")
-    before = {f"net.ipv6.conf.{link}.{key}": None for key in ("dad_transmits", "router_solicitation_delay")}
-    for key in before:
-        before[key] = host.sysctl(key)
-        host.set_sysctl(key, 0)
+    keys = [f"net.ipv6.conf.{link}.{key}" for key in ("dad_transmits", "router_solicitation_delay")]
+    before = {key: host.sysctl(key) for key in keys}
+    # Where it cannot be set the gateway is deaf for a while; that is no reason to leave the guests where they are.
+    with contextlib.suppress(CommandFailed):
+        for key in keys:
+            host.set_sysctl(key, 0)
     if change.then.normal["stp"]:
         yield
         return
@@ -206,31 +217,36 @@ def _no_detection(host, change, bridge):
         while time.monotonic() < deadline and _tentative(bridge):
             time.sleep(0.01)
     finally:
-        for key, value in before.items():
-            host.set_sysctl(key, value)
+        with contextlib.suppress(CommandFailed):
+            for key, value in before.items():
+                if value is not None:
+                    host.set_sysctl(key, value)
 
 
 def _tentative(link):
     """Return whether the kernel still looks whether somebody else has an IPv6 address of a link."""
-    with open("/proc/net/if_inet6", encoding="ascii") as table:
-        rows = [line.split() for line in table]
+    rows = [line.split() for line in (files.read("/proc/net/if_inet6") or "").splitlines()]
     return any(row[5] == link and int(row[4], 16) & IFA_F_TENTATIVE for row in rows)
 
 
 def _plug(client, host, name, change, side, links, settings, ports):
     bridge = side.bridge
-    lines = _plug_lines(change, side, links, settings) if bridge else []
-    if lines:
+    # A guest that has ended meanwhile has taken its link along.
+    links = tuple(link for link in links if os.path.exists(f"/sys/class/net/{link}"))
+    wanted = _wanted_settings(change, side, links, settings)
+    if links and bridge:
         with _no_detection(host, change, bridge):
-            host.run(
-                ["ip", "-batch", "-"],
-                data="".join(f"{line}\n" for line in lines),
-                what="putting the guests' NICs back",
-                subject=name,
-            )
+            # All that can be put back is, and what could not is found below.
+            iproute2.batch(host, _plug_lines(change, side, links, wanted), "putting the guests' NICs back", name, force=True)
     isolation = {nic.mac.lower(): isolated for nic, isolated in _isolation(change, side).items()}
+    failures = []
     for xml in ports:
-        client.reclaim_port(name, _moved(xml, bridge, isolation))
+        try:
+            client.reclaim_port(name, _moved(xml, bridge, isolation))
+        except ConnectionLost:
+            raise
+        except CommandFailed as error:
+            failures.append(error)
     missing = sorted(set(links) - set(bridge_ports(bridge))) if bridge else []
     if missing:
         raise VerificationFailed(
@@ -239,6 +255,14 @@ def _plug(client, host, name, change, side, links, settings, ports):
             None,
             f"Put them back with: ip link set dev NIC master {bridge}",
         )
+    if bridge and any(wanted.values()):
+        found = _port_settings(host, links)
+        other = sorted(link for link in links if found.get(link) != wanted[link])
+        if other:
+            problem = f"after its restart the NICs {', '.join(other)} are not what they shall be as ports of {bridge}"
+            raise VerificationFailed(problem, name, None, f"Look at them with: bridge -d link show master {bridge}")
+    if failures:
+        raise failures[0]
     another = any(change.was.normal[key] != change.then.normal[key] for key in ("mac", "forward"))
     if links and another and side.normal["addresses"]:
         _tell_the_guests(bridge, links, side.normal["addresses"])
@@ -250,12 +274,11 @@ def _tell_the_guests(bridge, links, addresses):
     # A port that listens or learns, because of STP, lets nothing through.
     while time.monotonic() < deadline and not all(_forwards(link) for link in links):
         time.sleep(0.05)
-    neighbours.announce(bridge, addresses)
+    # They would find out by themselves, in half a minute.
+    with contextlib.suppress(OSError):
+        neighbours.announce(bridge, addresses)
 
 
 def _forwards(link):
-    try:
-        with open(f"/sys/class/net/{link}/brport/state", encoding="ascii") as handle:
-            return handle.read().strip() == "3"  # BR_STATE_FORWARDING of linux/if_bridge.h
-    except OSError:
-        return True
+    state = files.read(f"/sys/class/net/{link}/brport/state")
+    return state is None or state.strip() == "3"  # BR_STATE_FORWARDING of linux/if_bridge.h

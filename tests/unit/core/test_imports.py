@@ -36,6 +36,7 @@ KIND = {
     "model_services": "pure",
     "models": "pure",
     "names": "pure",
+    "outage": "pure",
     "plan": "pure",
     "safety/journal": "effects",
     "values": "pure",

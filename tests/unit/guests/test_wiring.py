@@ -150,7 +150,7 @@ RUNNING = LIVE.replace("type='bridge'", "type='network'").replace("bridge='br0'"
     [
         (RUNNING, {"network": "natnet"}, [("update", "replug", 1.0)]),
         (LIVE, {"network": "natnet"}, [("update", "replug", 1.0)]),
-        (RUNNING, {"network": "stpnet"}, [("update", "replug", 4.0)]),
+        (RUNNING, {"network": "stpnet"}, [("update", "replug", 5.0)]),
         (RUNNING, {"network": "macnet"}, [("detach", "recreate", 10.0), ("attach", "recreate", 0.0)]),
         (RUNNING, {"network": "natnet", "dev": "tap3"}, [("detach", "recreate", 10.0), ("attach", "recreate", 0.0)]),
         (RUNNING, {"link": "down"}, [("update", "live", 0.0)]),

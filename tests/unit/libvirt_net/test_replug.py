@@ -21,7 +21,8 @@ def change(was=None, then=None):
 
 def lines(was=None, then=None, settings=None):
     one = change(was, then)
-    return replug._plug_lines(one, one.then, ("tap0", "tap1", "tap2", "tapx"), settings or {})
+    links = ("tap0", "tap1", "tap2", "tapx")
+    return replug._plug_lines(one, one.then, links, replug._wanted_settings(one, one.then, links, settings or {}))
 
 
 def test_links_go_into_the_bridge_that_is_to_be():

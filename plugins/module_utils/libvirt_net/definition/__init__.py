@@ -210,13 +210,17 @@ def _edit_mark(tree, network):
     node = metadata.find(MARK)
     if node is None:
         node = xml.etree.SubElement(metadata, MARK, nsmap={"virtnet": NAMESPACE})
-    node.set("model", network.model)
-    node.set("firewall", network.firewall)
+    for key, value in _mark_of(network).items():
+        node.set(key, value)
+
+
+def _mark_of(network):
+    return {"model": network.model, "firewall": network.firewall}
 
 
 def mark(network):
     """Return our mark of a network, as libvirt's call for metadata takes it: without its namespace."""
-    return dump(xml.element("network", model=network.model, firewall=network.firewall))
+    return dump(xml.element("network", **_mark_of(network)))
 
 
 def edit(network, tree=None, purge=True):
