@@ -18,6 +18,7 @@ import filecmp
 import functools
 import hashlib
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -48,6 +49,9 @@ LONG_SCENARIOS: frozenset[str] = frozenset({"article", "include_in_play", "isola
 
 # How much of a host's state after a failure is printed; all of it is in a file, which a CI machine may not keep.
 EVIDENCE_LINES = 600
+
+# How many lines of each failed step are said again at the very end: a CI may keep no more than the tail of what was printed.
+GIST_LINES = 16
 
 HEADER = (
     "Copyright (c) ",
@@ -620,6 +624,21 @@ def lab_down(log: Log) -> None:
         raise StepFailedError("the lab left something behind:\n" + "\n".join(left))
 
 
+def gist(text: str) -> list[str]:
+    """Return what a failed step's log says of the failure itself: the last assertions, errors and failed Ansible tasks."""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", text).strip().splitlines()
+    found: dict[int, str] = {}
+    for number, line in enumerate(lines):
+        if re.match(r"(fatal|failed): \[", line):
+            task = next((one for one in reversed(lines[:number]) if one.startswith("TASK [")), "")
+            # What the callback says of it stands indented below, one key a line.
+            below = itertools.takewhile(lambda one: one.startswith(" "), lines[number + 1 :])
+            found |= dict(enumerate([f"{task.rstrip(' *')} {line}".strip(), *below], number))
+        elif re.match(r"E   |FAILED |ERROR |\[ERROR\]", line):
+            found[number] = line
+    return [line[:300] for line in ([found[number] for number in sorted(found)] or lines)[-GIST_LINES:]]
+
+
 # --- the table of steps -----------------------------------------------------------------------------------------------
 
 
@@ -710,6 +729,7 @@ class Runner:
         self.steps = steps
         self.options = options
         self.results: dict[str, Counts] = {}
+        self.gists: dict[str, list[str]] = {}
         self.current: dict[str, tuple[float, Log]] = {}
         self.lock = threading.Lock()
         self.end = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
@@ -763,6 +783,7 @@ class Runner:
                 self.remember(step, counts)
             self.say(step, "FAILED" if counts.failed else "ok", str(counts), seconds)
             if counts.failed:
+                self.gists[step.name] = gist(log.text())
                 lines = log.text().strip().splitlines()[-self.options.lines:]
                 print("\n".join(f"    | {line}" for line in lines) + f"\n    | all of it: {log.path}", flush=True)
         return counts
@@ -833,6 +854,9 @@ class Runner:
             done.set()
         total = sum(self.results.values(), Counts())
         failed = [name for name, counts in self.results.items() if counts.failed]
+        for name, lines in self.gists.items():
+            print(f"--- {name} failed, in short")
+            print("\n".join(f"    | {line}" for line in lines))
         if failed:
             print(f"failed: {', '.join(failed)}")
         print(total)
