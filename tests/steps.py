@@ -502,6 +502,8 @@ def newcomer(log: Log) -> Counts:
     name = NEW_LAB
     make = ["make", "--no-print-directory", f"LAB={name}"]
     counts = Counts()
+    # A newcomer has none that an earlier run left.
+    log.command(*lab_program("down", lab=name))
     try:
         log.command(*make, "lab")
         counts.passed += 1
@@ -535,8 +537,11 @@ def lab_image(log: Log) -> None:
     log.command(*lab_program("image"))
 
 
-def lab_up(log: Log) -> None:
-    # What Molecule remembers may be about a lab that a killed run left half up.
+def lab_up(log: Log, anew: bool = True) -> None:
+    """Boot the hosts; `anew` without what an earlier run that was killed has left on them, its networks and all."""
+    if anew:
+        log.command(*lab_program("down"))
+    # What Molecule remembers is of that run, too.
     shutil.rmtree(BUILD / "molecule" / LAB, ignore_errors=True)
     log.command("molecule", "create", "-s", "default", env=molecule_environment("default"))
 
@@ -547,7 +552,6 @@ spoilt = threading.Event()
 
 def molecule(log: Log, scenario: str) -> Counts:
     if spoilt.is_set():
-        log.command(*lab_program("down"))
         lab_up(log)
         spoilt.clear()
     report = JUNIT / f"molecule-{scenario}.xml"
@@ -705,6 +709,9 @@ def choose(options: argparse.Namespace) -> list[Step]:
         if options.keep_lab:
             names.discard("lab-down")
         steps += [step for step in all_steps() if step.name in names]
+    if options.keep_lab:
+        again = functools.partial(lab_up, anew=False)
+        steps = [dataclasses.replace(step, run=again) if step.name == "lab-up" else step for step in steps]
     order = [step.name for step in all_steps()]
     return sorted(steps, key=lambda step: order.index(step.name))
 
@@ -886,7 +893,7 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="what takes longer, too")
     parser.add_argument("--shard", type=shard, metavar="i/n", help="the i-th of n parts")
     parser.add_argument("--resume", action="store_true", help="leave out what passed before with the same files")
-    parser.add_argument("--keep-lab", action="store_true", help="leave the test lab up at the end")
+    parser.add_argument("--keep-lab", action="store_true", help="leave the test lab up at the end, begin with it if it is up")
     parser.add_argument("--minutes", type=float, default=0, metavar="N", help="begin nothing new after that, end what runs then")
     parser.add_argument("--lines", type=int, default=40, metavar="N", help="how much of a failed step's log to show")
     options = parser.parse_args()
