@@ -16,7 +16,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.errors import (
     VirtnetError,
 )
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import Host
-from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
+from ansible_collections.virtnet.kvm.plugins.module_utils.safety import guard, journal
 
 
 class Room(abc.ABC):
@@ -47,6 +47,12 @@ class Room(abc.ABC):
     def baseline(self, before, plan):
         """Return {key: value} of what C(absent) must bring back; journaled once, before the first effect."""
         return {}
+
+    def arm(self, plan):
+        """Return an armed safety.guard.Guard if the plan could cut the controller off."""
+
+    def prove(self, plan):
+        """Called when all was read back as planned; raise if the host is not reached any more by what was changed."""
 
     def finish(self, plan):
         """Called when all operations were applied and verified, under the lock; for tidying up."""
@@ -113,28 +119,53 @@ def _apply(room, plan):
         raise first
 
 
+def _abandon(armed, error):
+    """Take the rest of a guarded change back: half of it is not what anybody is reached by."""
+    try:
+        if error.details.get("changed", False) or "not_reverted" in error.details:
+            armed.restore("failed")
+            error.details.update(changed=False, done=[])
+            if "put back" not in error.problem:
+                error.problem += "; everything was put back"
+        else:
+            armed.disarm()
+    except VirtnetError as second:
+        # The timer and the next boot will try again.
+        error.details.setdefault("not_reverted", []).append(str(second))
+
+
 def converge(room, host, check_mode):
     """Bring the host to what the room declares; return the module's result (with before and after for the diff)."""
+    armed = None
     with contextlib.nullcontext() if check_mode else host.lock():
+        if not check_mode:
+            guard.look_after(host)
         before = room.gather()
         plan = room.plan(before)
         after = plan.after
         if plan.unmet and not check_mode:
             raise plan.unmet[0]
         if plan.changed and not check_mode:
-            journal.record(room.baseline(before, plan))
-            _apply(room, plan)
-            after = room.gather()
-            wrong = difference(plan.after, after)
-            if wrong:
-                raise VerificationFailed(
-                    "what was read back is not what was planned: " + "; ".join(wrong),
-                    cure="Run it again; if it stays, please report it.",
-                    planned=plan.after,
-                    found=after,
-                    changed=True,
-                )
-            room.finish(plan)
+            armed = room.arm(plan)
+            try:
+                journal.record(room.baseline(before, plan))
+                _apply(room, plan)
+                after = room.gather()
+                wrong = difference(plan.after, after)
+                if wrong:
+                    raise VerificationFailed(
+                        "what was read back is not what was planned: " + "; ".join(wrong),
+                        cure="Run it again; if it stays, please report it.",
+                        planned=plan.after,
+                        found=after,
+                        changed=True,
+                    )
+                room.prove(plan)
+                room.finish(plan)
+            except VirtnetError as error:
+                if armed is not None:
+                    _abandon(armed, error)
+                raise
     if not check_mode:
         try:
             room.settle(plan)
@@ -148,6 +179,9 @@ def converge(room, host, check_mode):
         "diff": {"before": before, "after": after},
     }
     result.update(room.extra(after))
+    if armed is not None:
+        # The action plugin says so, once it has come in anew.
+        result["guard"].update(state="pending", token=armed.token)
     return result, plan.warnings + [str(error) for error in plan.unmet]
 
 

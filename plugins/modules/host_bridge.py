@@ -92,6 +92,7 @@ options:
     default: false
 extends_documentation_fragment:
   - virtnet.kvm.links
+  - virtnet.kvm.guard
 notes:
   - With systemd-networkd the bridge's file is made from that of the port it takes over, with all of its settings, and the IAID
     of its DHCP lease. The port's own file stays as it is; ours comes before it.
@@ -200,6 +201,37 @@ manager:
   returned: success
   type: str
   sample: networkd
+guard:
+  description: The change of the controller's own way to this host, which the host would have taken back without a word from it.
+  returned: when the change could cut the controller off, and I(confirm=true)
+  type: dict
+  contains:
+    state:
+      description:
+        - Either C(confirmed), the controller came in anew; or C(reverted), it did not, or something failed, and everything is as
+          it was. In check mode C(planned).
+      type: str
+      returned: always
+      sample: confirmed
+    links:
+      description: The links that were changed.
+      type: list
+      elements: str
+      returned: always
+    timeout_s:
+      description: How many seconds there were.
+      type: int
+      returned: always
+    away_s:
+      description: For how long the way was away at most, until the gateway answered again, in seconds.
+      type: float
+      returned: when an uplink went into a bridge or came out of one
+    why:
+      description:
+        - Why it was taken back. C(deadline), nobody came in in time; C(boot), the host was restarted; C(asked), by hand or by the
+          controller, which had lost the connection; C(late), the timer was lost.
+      type: str
+      returned: when it was
 actions:
   description: The plan, one element for each operation, in order.
   returned: success
@@ -257,6 +289,7 @@ def main():
                 ageing={"type": "int"},
             ),
             "adopt": {"type": "bool", "default": False},
+            **spec.GUARD,
         },
         supports_check_mode=True,
     )

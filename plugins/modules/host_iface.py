@@ -100,8 +100,9 @@ options:
         type: str
 extends_documentation_fragment:
   - virtnet.kvm.links
+  - virtnet.kvm.guard
 notes:
-  - Taking down, or re-addressing, the link of one's own connection cuts it.
+  - Taking down the link of one's own connection, or giving it another address, is taken back after O(confirm_timeout).
   - Bridges and taps that the collection made are changed by M(virtnet.kvm.host_bridge) and M(virtnet.kvm.tap_iface).
   - A link that NetworkManager or ifupdown keeps is refused, unless I(manager=none).
 seealso:
@@ -216,6 +217,37 @@ manager:
   returned: success
   type: str
   sample: networkd
+guard:
+  description: The change of the controller's own way to this host, which the host would have taken back without a word from it.
+  returned: when the change could cut the controller off, and I(confirm=true)
+  type: dict
+  contains:
+    state:
+      description:
+        - Either C(confirmed), the controller came in anew; or C(reverted), it did not, or something failed, and everything is as
+          it was. In check mode C(planned).
+      type: str
+      returned: always
+      sample: confirmed
+    links:
+      description: The links that were changed.
+      type: list
+      elements: str
+      returned: always
+    timeout_s:
+      description: How many seconds there were.
+      type: int
+      returned: always
+    away_s:
+      description: For how long the way was away at most, until the gateway answered again, in seconds.
+      type: float
+      returned: when an uplink went into a bridge or came out of one
+    why:
+      description:
+        - Why it was taken back. C(deadline), nobody came in in time; C(boot), the host was restarted; C(asked), by hand or by the
+          controller, which had lost the connection; C(late), the timer was lost.
+      type: str
+      returned: when it was
 actions:
   description: The plan, one element for each operation, in order.
   returned: success
@@ -260,13 +292,16 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.links.interfaces impor
 
 def main():
     module = AnsibleModule(
-        argument_spec=spec.module_options(
-            "interfaces",
-            gateway={"type": "list", "elements": "str"},
-            routes=spec.ROUTES,
-            route_sets=spec.ROUTE_SETS,
-            description={"type": "str"},
-        ),
+        argument_spec={
+            **spec.module_options(
+                "interfaces",
+                gateway={"type": "list", "elements": "str"},
+                routes=spec.ROUTES,
+                route_sets=spec.ROUTE_SETS,
+                description={"type": "str"},
+            ),
+            **spec.GUARD,
+        },
         supports_check_mode=True,
     )
     room.run(module, InterfaceRoom, "interfaces")

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import time
+
 from ansible_collections.virtnet.kvm.plugins.module_utils import names
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import (
     CommandFailed,
@@ -16,12 +18,10 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.errors import (
 )
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import batch, forms, iproute2, neighbours, persist, sysctl
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import route_sets as others
-from ansible_collections.virtnet.kvm.plugins.module_utils.links.room import LinkRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.room import GATEWAY_S, LinkRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Plan
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
 
-#: How long the gateway may be silent after the uplink has moved; then everything goes back.
-GATEWAY_S = 5
 _TAPS = ("tap", "tun")
 #: Kinds of links whose lower link cannot be a bridge's port beside (the kernel's rx_handler).
 _EXCLUSIVE = ("macvlan", "macvtap")
@@ -293,6 +293,8 @@ class BridgeRoom(LinkRoom):
         own = self._own(item, link.ports)
         for port in ports:
             own.update(self.manager.own(port.name))
+        # It is the manager who makes it again, if it ever comes to that.
+        back = {**current, "made": bool(self.manager.seeds(item.name, own))}
         texts = self._of_former(ports)
         early = {path: text for path, text in self._changes(own, texts).items() if ports and path.endswith(".network")}
         if early:
@@ -300,7 +302,7 @@ class BridgeRoom(LinkRoom):
             source = onto = None
         return self.op(
             item, current, after, texts,
-            lines=(batch.moved(current, after, pairs, source, onto), batch.moved(after, current, [(b, a) for a, b in pairs])),
+            lines=(batch.moved(current, after, pairs, source, onto), batch.moved(after, back, [(b, a) for a, b in pairs])),
             own=own, early=early, effect="recreate" if guests else ("live" if taken else "none"),
             names=[port.name for port in ports], gateways=self._gateways(self._former(taken), link) if taken else [],
             verb="give_back" if taken else ("restore" if known else "delete"),
@@ -332,6 +334,7 @@ class BridgeRoom(LinkRoom):
             self.manager.reload(op.args["names"])
         if op.args["gateways"]:
             self._set_sysctls({key: value for key, value in op.args["sysctls"].items() if value == 0})
+            began = time.monotonic()
             try:
                 iproute2.batch(self.host, op.args["lines"], "moving the uplink", op.name)
             except CommandFailed:
@@ -339,6 +342,7 @@ class BridgeRoom(LinkRoom):
                 raise
             self._done.add(op.name)
             self._await_gateway(op)
+            self._away_s = time.monotonic() - began
         super().apply(op)
 
     def _await_gateway(self, op):
@@ -351,10 +355,7 @@ class BridgeRoom(LinkRoom):
                 continue
             self._put_back(op)
             self._done.discard(op.name)
-            raise CommandFailed(
-                f"the gateway {gateway} did not answer on {link} within {GATEWAY_S} s; everything was put back", op.name,
-                cure="Look whether the gateway is right, and whether the port is the one that leads to it.",
-            )
+            raise self.silent(gateway, link, op.name)
 
     def _have_made(self):
         """Have the manager make all bridges of the plan that are not there yet, once."""

@@ -133,6 +133,9 @@ class InterfaceRoom(LinkRoom):
         if link.form["mac"] is None and "mac" in item.values:
             raise InvalidInput(f"a {link.kind} has no MAC address", item.name, f"{item.option}.mac")
 
+    def guarded_files(self):
+        return [*super().guarded_files(), *(route_sets.path(item.name) for item in self.items)]
+
     def apply(self, op):
         super().apply(op)
         if op.kind == self.kind:

@@ -6,11 +6,24 @@
 
 from __future__ import annotations
 
+import os
+
 from ansible_collections.virtnet.kvm.plugins.module_utils import engine, files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput, VirtnetError
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import batch, declared, forms, iproute2, persist
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import (
+    batch,
+    declared,
+    forms,
+    iproute2,
+    management,
+    neighbours,
+    persist,
+)
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op
-from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
+from ansible_collections.virtnet.kvm.plugins.module_utils.safety import guard, guard_text, journal
+
+#: How long the gateway may be silent after the uplink has changed; then everything goes back.
+GATEWAY_S = 5
 
 
 class LinkRoom(engine.Room):
@@ -30,14 +43,23 @@ class LinkRoom(engine.Room):
         self.items = items
         self.manager = manager
         self.adopt = adopt
+        #: seconds that the controller has to come in anew after a change of its way to this host; 0 for no such switch
+        self.window_s = 0
         self.links = {}
+        self._guarded = []
+        self._silent = set()
+        self._away_s = None
         self._journal = {}
         self._queue = []
         self._done = set()
         self._failed = {}
 
     def extra(self, after):
-        return {"manager": self.manager.name}
+        if not self._guarded:
+            return {"manager": self.manager.name}
+        away = {} if self._away_s is None else {"away_s": round(self._away_s, 2)}
+        window = {"state": "planned", "links": self._guarded, "timeout_s": self.window_s, **away}
+        return {"manager": self.manager.name, "guard": window}
 
     # -- what is there --------------------------------------------------------------------------------------------
 
@@ -120,6 +142,7 @@ class LinkRoom(engine.Room):
                 "old_files": {path: own.get(path) for path in changes}, "baseline": more.get("baseline", {}),
                 "sysctls": more.get("sysctls", {}), "gateways": more.get("gateways", []), "names": more.get("names", []),
                 "early": more.get("early", {}), "create": current is None and after is not None,
+                "delete": current is not None and after is None, "after": after,
             },
         )
 
@@ -160,7 +183,69 @@ class LinkRoom(engine.Room):
                     follows=True,
                 )
             )
+        self._foresee(plan)
         return plan
+
+    # -- never cut off ------------------------------------------------------------------------------------------------
+
+    def _foresee(self, plan):
+        """Note which links a plan changes that the controller's way leads through, or may lead through then."""
+        ops = [op for op in plan.ops if op.kind == self.kind and (op.args["lines"] or op.args["files"])]
+        if not self.window_s or not ops:
+            return
+        way, ends = management.way(self.host, self.links)
+        for op in ops:
+            names = {op.name, *op.args["names"]}
+            if names & way or management.leads_elsewhere(op.args["lines"], ends):
+                self._guarded = sorted(names | set(self._guarded))
+
+    def guarded_files(self):
+        """Return the paths of files that a change may write beside those of its operations."""
+        return [journal.PATH]
+
+    def arm(self, plan):
+        if not self._guarded:
+            return None
+        ops = [op for op in plan.ops if op.kind == self.kind]
+        paths = {path for op in ops for key in ("files", "early", "old_files") for path in op.args[key]}
+        sysctls = {self.host.sysctl_path(key): self.host.sysctl(key) for op in ops for key in op.args["sysctls"]}
+        change = guard_text.Change(
+            links=self._guarded,
+            undo=[line for op in reversed(ops) for line in op.args["undo"]],
+            files={path: os.path.exists(path) for path in sorted({*paths, *self.guarded_files()})},
+            sysctls={path: value for path, value in sysctls.items() if value is not None},
+            seeds={op.name: sorted(self._seeds_back(op)) for op in ops if self._seeds_back(op)},
+            reload=self.manager.reload_lines(sorted({name for op in ops for name in (op.name, *op.args["names"])})),
+        )
+        self._silent = {
+            gateway for name in self._guarded if name in self.links for gateway in self.links[name].form["gateway"]
+            if not neighbours.answers(self.host, name, gateway, 1)
+        }
+        armed = guard.Guard(self.host, self._guarded, self.window_s)
+        armed.arm(change)
+        return armed
+
+    def _seeds_back(self, op):
+        """Return {path: text} of what the manager makes a link of that an operation has removed."""
+        if not op.args["delete"]:
+            return {}
+        return {path: text for path, text in self.manager.seeds(op.name, op.args["old_files"]).items() if text is not None}
+
+    def prove(self, plan):
+        """Look whether the gateways on the changed links of the controller's way answer, if they did before."""
+        for op in plan.ops:
+            if op.kind != self.kind or op.name not in self._guarded or not op.args["after"]:
+                continue
+            for gateway in op.args["after"]["gateway"]:
+                if gateway not in self._silent and not neighbours.answers(self.host, op.name, gateway, GATEWAY_S):
+                    raise self.silent(gateway, op.name, op.name)
+
+    @staticmethod
+    def silent(gateway, link, subject):
+        return CommandFailed(
+            f"the gateway {gateway} did not answer on {link} within {GATEWAY_S} s; everything was put back", subject,
+            cure="Look whether the gateway is right, and whether the port is the one that leads to it.", changed=True,
+        )
 
     def plan(self, before):
         raise NotImplementedError
@@ -204,6 +289,9 @@ class LinkRoom(engine.Room):
     def revert(self, op):
         if op.kind == "manager":
             return
+        seeds = self._seeds_back(op)
+        if seeds and not os.path.exists(f"/sys/class/net/{op.name}"):
+            self.manager.make({op.name: seeds})
         if op.args["undo"]:
             iproute2.batch(self.host, op.args["undo"], "putting it back", op.name, force=True)
         self.manager.write(op.args["old_files"])
@@ -288,6 +376,8 @@ def run(module, room, kind):
         # The declaration is checked before the host is looked at.
         items = declared.parse(module.params[kind], kind)
         manager = persist.choose(host, module.params["manager"])
-        return room(host, items, manager, module.params.get("adopt", False))
+        found = room(host, items, manager, module.params.get("adopt", False))
+        found.window_s = module.params["confirm_timeout"] if module.params.get("confirm") else 0
+        return found
 
     engine.run_module(module, build)

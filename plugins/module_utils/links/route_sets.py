@@ -85,13 +85,13 @@ def check_free(name, item, before, after, rows):
                 )
 
 
-def _path(link):
+def path(link):
     return os.path.join(FOLDER, f"{link}.json")
 
 
 def load(link):
     """Return the Sets of a link."""
-    text = files.read(_path(link))
+    text = files.read(path(link))
     if text is None:
         return Sets()
     try:
@@ -101,7 +101,7 @@ def load(link):
         return Sets(content["sets"], content["there"], content["alone"])
     except (ValueError, KeyError, TypeError) as error:
         raise Conflict(
-            "the file is not one of virtnet.kvm's, or was cut off", _path(link), cure="Move it away and run the play again."
+            "the file is not one of virtnet.kvm's, or was cut off", path(link), cure="Move it away and run the play again."
         ) from error
 
 
@@ -109,7 +109,7 @@ def save(link, sets):
     """Write the Sets of a link; the file goes with the last of them."""
     if sets.sets:
         content = {"made_by": MARK, "version": 1, "sets": sets.sets, "there": sets.there, "alone": sets.alone}
-        files.write(_path(link), json.dumps(content, indent=2, sort_keys=True) + "\n")
+        files.write(path(link), json.dumps(content, indent=2, sort_keys=True) + "\n")
     else:
-        files.remove(_path(link))
+        files.remove(path(link))
         files.remove_empty_folders(FOLDER, ETC)

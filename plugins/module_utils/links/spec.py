@@ -29,6 +29,11 @@ LINK = {
     "addresses": {"type": "list", "elements": "str"},
 }
 MANAGER = {"type": "str", "choices": ["auto", "networkd", "none"], "default": "auto"}
+#: documented in plugins/doc_fragments/guard.py
+GUARD = {
+    "confirm": {"type": "bool", "default": True},
+    "confirm_timeout": {"type": "int", "default": 60},
+}
 
 
 def module_options(kind, **options):

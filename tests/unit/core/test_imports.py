@@ -38,6 +38,8 @@ KIND = {
     "names": "pure",
     "outage": "pure",
     "plan": "pure",
+    "safety/guard": "effects",
+    "safety/guard_text": "pure",
     "safety/journal": "effects",
     "values": "pure",
     # Ansible's module comes in here and its result goes out.
@@ -94,6 +96,7 @@ KIND = {
     "links/host_links": "pure",
     "links/interfaces": "effects",
     "links/iproute2": "effects",
+    "links/management": "effects",
     "links/neighbours": "effects",
     "links/persist": "effects",
     "links/persist/networkd": "effects",
@@ -121,7 +124,7 @@ KIND = {
 #: What pure code may import besides the pure files of ours.
 HARMLESS = {
     "__future__", "abc", "base64", "binascii", "collections", "copy", "dataclasses", "enum", "functools", "hashlib", "ipaddress",
-    "itertools", "json", "lxml", "math", "operator", "re", "stat", "string", "struct", "textwrap", "typing",
+    "itertools", "json", "lxml", "math", "operator", "re", "shlex", "stat", "string", "struct", "textwrap", "typing",
     "unicodedata",
 }
 EXCUSED = {("proof/packets", "_socket")}

@@ -6,14 +6,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import subprocess
 import time
 
 import pytest
-import testinfra
+from lab_side import deaf_to, pinged
 
 IN = [{"name": "lnkbr0", "ports": ["eth0"], "take_over": True}]
 OUT = [{"name": "lnkbr0", "state": "absent"}]
@@ -32,23 +30,6 @@ def look(host):
             break
         time.sleep(0.25)
     return text
-
-
-@contextlib.contextmanager
-def pinged(host, what, capsys):
-    """Ping the host from outside ten times a second meanwhile, and print how many were lost."""
-    outside = testinfra.get_host("ansible://outside1", ansible_inventory=host.backend.ansible_runner.inventory_file)
-    address = host.backend.ansible_runner.get_variables(host.backend.host)["lab_hosts_address"]
-    file = f"/tmp/lnkping-{host.backend.host}"
-    outside.run_test(f"rm -f {file}; ping -i 0.1 {address} > {file} 2>&1 & echo $! > {file}.pid")
-    try:
-        yield
-        time.sleep(2)
-    finally:
-        outside.run(f"kill -INT $(cat {file}.pid); sleep 0.3")
-        summary = re.search(r"(\d+) packets transmitted, (\d+) received", outside.check_output(f"cat {file}"))
-        with capsys.disabled():
-            print(f"\n{host.backend.host}: {what}: {int(summary[1]) - int(summary[2])} of {summary[1]} pings lost, 100 ms apart")
 
 
 def test_there_and_back(host, modules, capsys):
@@ -129,23 +110,6 @@ def test_a_wrong_gateway_puts_all_back(host, modules, manager):
     if manager == "none":
         host.run_test("networkctl reconfigure eth0")
     assert look(host) == before
-
-
-@contextlib.contextmanager
-def deaf_to(host, name):
-    """The LAN's switch passes nothing between this host and another machine; both hear everybody else.
-
-    bridge(8): isolated ports reach those that are not. The other machine's port stays isolated, which means nothing while it is
-    the only one: the hosts are tested side by side.
-    """
-    variables = host.backend.ansible_runner.get_variables(host.backend.host)
-    port = ["bridge", "-n", f"{variables['lab_hosts_lab']}-lan", "link", "set", "dev"]
-    subprocess.run([*port, name, "isolated", "on"], check=True)
-    subprocess.run([*port, host.backend.host, "isolated", "on"], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run([*port, host.backend.host, "isolated", "off"], check=True)
 
 
 def connection_of(host):

@@ -62,6 +62,9 @@ class NoManager:
     def reload(self, names):
         pass
 
+    def reload_lines(self, names):
+        return []
+
     def renew(self, names):
         pass
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import shlex
 import time
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
@@ -181,6 +182,15 @@ class Networkd:
             if self._host.run(["networkctl", "reload"], check=again == 19, what="having systemd-networkd read its files")[0] == 0:
                 return
             time.sleep(0.25)
+
+    @staticmethod
+    def reload_lines(names):
+        """Return the shell's commands for C(renew): what a host without its controller does."""
+        again = " ".join(map(str, range(20)))
+        return [
+            f"for again in {again}; do networkctl reload > /dev/null 2>&1 && break; sleep 0.25; done",
+            *(f"networkctl reconfigure {shlex.quote(name)} > /dev/null 2>&1" for name in names),
+        ]
 
     def renew(self, names):
         """Have networkd set links up anew, once it has read its files."""

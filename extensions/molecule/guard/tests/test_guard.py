@@ -1,0 +1,141 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Nobody is locked out: the uplink's way into a bridge, with a controller that stays, is cut off, dies, and a host that restarts.
+
+The controller is an ansible(1) of its own here, so that it can be killed. The host is looked at from its console.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from lab_side import console, deaf_to, lab, look, pinged, variables
+
+IN = {"bridges": [{"name": "grdbr0", "ports": ["eth0"], "take_over": True}]}
+OUT = {"bridges": [{"name": "grdbr0", "state": "absent"}]}
+TOKEN = "/var/lib/virtnet/guard/token"
+#: Short, for a test; longer than a change takes on a busy machine.
+WINDOW_S = 10
+
+
+@contextlib.contextmanager
+def controller(host, module, arguments):
+    """An ansible(1) in a process group of its own, at its module on the host."""
+    inventory = host.backend.ansible_runner.inventory_file
+    command = ["ansible", host.backend.host, "-i", inventory, "-m", f"virtnet.kvm.{module}", "-a", json.dumps(arguments)]
+    # A connection of its own: the tests' commands must not find it cut.
+    environment = {**os.environ, "ANSIBLE_SSH_CONTROL_PATH": f"%(directory)s/grd{os.getpid()}-%%h", "ANSIBLE_NOCOLOR": "1"}
+    process = subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        kill(process)
+
+
+def kill(process):
+    """End an ansible(1) at once with all that it has started: its workers have sessions of their own."""
+    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], check=True, capture_output=True, text=True).stdout
+    children = {}
+    for pid, parent in (map(int, line.split()) for line in listed.splitlines()):
+        children.setdefault(parent, []).append(pid)
+    found = [process.pid]
+    for pid in found:
+        found += children.get(pid, ())
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.05)
+
+
+def open_change(host):
+    return "open" in console(host, f"[ -e {TOKEN} ] && echo open")
+
+
+def said(process):
+    return process.communicate(timeout=180)[0]
+
+
+@pytest.fixture(params=["static", "dhcp"])
+def before(request, host, modules):
+    """What the host is like; its uplink is addressed by its file, or by DHCP as well."""
+    file, address = "/etc/systemd/network/40-grd.network", variables(host)["lab_hosts_address"]
+    if request.param == "dhcp":
+        # The lease is another address than the one by which the tests come in: that one stays in the file.
+        edit = f"sed 's/^Gateway=.*/DHCP=ipv4/' /etc/systemd/network/50-*.network > {file}; networkctl reload"
+        assert address in console(host, f"{edit}; cat {file}")
+        until(lambda: "dynamic" in console(host, "ip -4 address show eth0"))
+    found = look(host)
+    yield found
+    modules("host_bridge", **OUT)
+    if request.param == "dhcp":
+        console(host, f"rm {file}; networkctl reload; networkctl reconfigure eth0")
+        until(lambda: "dynamic" not in console(host, "ip -4 address show eth0"))
+        look(host)
+
+
+def test_the_controller_comes_in_anew(host, modules, before, capsys):
+    predicted = modules.run("host_bridge", check=True, **IN)
+    assert predicted["guard"]["state"] == "planned" and look(host) == before
+    with pinged(host, "uplink into the bridge", capsys):
+        real = modules.run("host_bridge", **IN)
+    assert real["guard"]["state"] == "confirmed" and real["guard"]["links"] == ["eth0", "grdbr0"], real["guard"]
+    assert not open_change(host) and "virtnet-guard" not in look(host)
+    assert "guard" not in modules.run("host_bridge", **IN)
+    with capsys.disabled():
+        print(f"{host.backend.host}: away for at most {real['guard']['away_s']} s")
+    with pinged(host, "uplink out of the bridge", capsys):
+        assert modules.run("host_bridge", **OUT)["guard"]["state"] == "confirmed"
+    assert look(host) == before
+
+
+def test_the_controller_cannot_come_in(host, before):
+    with controller(host, "host_bridge", {**IN, "confirm_timeout": WINDOW_S}) as process:
+        until(lambda: open_change(host))
+        with deaf_to(host, "ctl"):
+            until(lambda: "grdbr0" in console(host, "ip -br link"))
+            until(lambda: not open_change(host))
+        text = said(process)
+    assert process.returncode != 0 and "was taken back" in text and f"within {WINDOW_S} s" in text, text
+    assert look(host) == before
+
+
+def test_the_controller_dies(host, modules, before):
+    with controller(host, "host_bridge", {**IN, "confirm_timeout": WINDOW_S}) as process:
+        until(lambda: open_change(host))
+        kill(process)
+    # Nobody else changes the host meanwhile.
+    result = modules("tap_iface", taps=[{"name": "grdtap0"}])
+    assert result["failed"] and "waits for its confirmation" in result["msg"], result
+    assert "grdbr0" in console(host, "ip -br link")
+    until(lambda: not open_change(host))
+    assert look(host) == before
+
+
+def test_the_host_restarts_in_the_middle(host, before):
+    with controller(host, "host_bridge", {**IN, "confirm_timeout": 120}) as process:
+        until(lambda: open_change(host))
+        with deaf_to(host, "ctl"):
+            until(lambda: "00-virtnet-eth0" in console(host, "ls /etc/systemd/network"))
+            lab(host, "kill", host.backend.host)
+        lab(host, "start", host.backend.host)
+        text = said(process)
+    assert process.returncode != 0 and ("was taken back" in text or "UNREACHABLE" in text), text
+    assert look(host) == before

@@ -1,0 +1,83 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which links the controller's way to this host leads through."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+
+from ansible_collections.virtnet.kvm.plugins.module_utils import files
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms
+
+_TAPS = ("tap", "tun")
+
+
+def client():
+    """Return the address that this run's SSH connection comes from, None without one.
+
+    sudo(8) drops SSH_CONNECTION (sshd(8)) from the environment, so the processes above this one are asked.
+    """
+    pid = os.getpid()
+    while pid > 1:
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as handle:
+                found = [one for one in handle.read().split(b"\0") if one.startswith(b"SSH_CONNECTION=")]
+            if found:
+                return found[0].decode().partition("=")[2].split()[0].partition("%")[0]
+            pid = int((files.read(f"/proc/{pid}/stat") or "0").rpartition(")")[2].split()[1])
+        except (OSError, IndexError, ValueError):
+            return None
+    return None
+
+
+def _link_towards(host, address):
+    rc, out, _err = host.run(["ip", "-j", "route", "get", address], check=False)
+    return json.loads(out)[0].get("dev") if rc == 0 and out.strip() else None
+
+
+def way(host, links):
+    """Return (names of links, addresses): those that lead to the SSH client and to the default gateways, and these themselves.
+
+    :param links: {name: forms.Link} of the host.
+    """
+    ends, towards = set(), set()
+    peer = client()
+    if peer is not None:
+        ends.add(peer)
+        towards.add(_link_towards(host, peer))
+    for link in links.values():
+        for one in [*forms.all_routes(link.form), *filter(None, map(forms.route, link.dynamic_routes))]:
+            if forms.is_default(one["to"]):
+                towards.add(link.name)
+                ends |= {one["via"]} - {None}
+    return below(links, towards), ends
+
+
+def below(links, names):
+    """Return the links C(names), with those they stand on and the bridges they are in. Pure."""
+    found, todo = set(), [name for name in names if name in links]
+    while todo:
+        name = todo.pop()
+        if name in found or links[name].kind == "loopback":
+            continue
+        found.add(name)
+        link = links[name]
+        todo += [one for one in (link.form["bridge"], link.row.get("link")) if one in links]
+        # Guests come in through taps, the controller does not.
+        todo += [one for one in link.ports if links[one].kind not in _TAPS]
+    return found
+
+
+def leads_elsewhere(lines, ends):
+    """Return whether lines of ip -batch may draw the way to one of C(ends) onto another link. Pure."""
+    known = [ipaddress.ip_address(one) for one in ends]
+    for words in (line.split() for line in lines):
+        if words[:2] in (["route", "replace"], ["address", "replace"]):
+            to = ipaddress.ip_interface(words[2]).network
+            if any(to.version == one.version and one in to for one in known):
+                return True
+    return False
