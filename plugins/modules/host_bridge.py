@@ -83,9 +83,39 @@ options:
       forward_delay:
         description: Forward delay of the spanning tree in seconds.
         type: int
+      hello_time:
+        description: Every how many seconds the spanning tree's root speaks, 1 to 10. A new one has V(2).
+        type: int
+      max_age:
+        description: After how many seconds of silence the spanning tree looks for another root, 6 to 40. A new one has V(20).
+        type: int
+      priority:
+        description: The bridge with the lowest is the spanning tree's root, 0 to 65535. A new one has V(32768).
+        type: int
       ageing:
         description: For how many seconds the bridge remembers where a MAC address is.
         type: int
+      multicast_snooping:
+        description: Whether multicast goes only to the ports that asked for it. A new one has V(true).
+        type: bool
+      port_options:
+        description: What ports are set to. Other ports, and what is not said of one, stay as they are.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: Name of the port, one of O(bridges[].ports).
+            type: str
+            required: true
+          isolated:
+            description: Whether it reaches only ports that are not isolated.
+            type: bool
+          cost:
+            description: The spanning tree's cost of the way through it, 1 to 65535. The kernel takes it from the link's speed.
+            type: int
+          priority:
+            description: Among ports of the same cost the one with the lowest is taken, 0 to 63.
+            type: int
   adopt:
     description: Take over a bridge of that name that is not ours. What is not declared of it stays.
     type: bool
@@ -117,6 +147,17 @@ EXAMPLES = r"""
         ports: []
       - name: br2
         addresses: [10.64.2.1/24, "fd00:64:2::1/64"]
+
+- name: A spanning tree of which this bridge is the root, and a port that reaches only the others
+  virtnet.kvm.host_bridge:
+    bridges:
+      - name: br3
+        ports: [eth1, eth2]
+        stp: true
+        priority: 4096
+        forward_delay: 4
+        port_options:
+          - {name: eth2, isolated: true, cost: 100}
 
 - name: The uplink comes out of br0 again, with its addresses
   virtnet.kvm.host_bridge:
@@ -180,9 +221,30 @@ bridges:
       description: Forward delay in seconds.
       type: int
       returned: always
+    hello_time:
+      description: Every how many seconds the spanning tree's root speaks.
+      type: int
+      returned: always
+    max_age:
+      description: After how many seconds of silence the spanning tree looks for another root.
+      type: int
+      returned: always
+    priority:
+      description: Its priority in the spanning tree.
+      type: int
+      returned: always
     ageing:
       description: For how many seconds a MAC address is remembered.
       type: int
+      returned: always
+    multicast_snooping:
+      description: Whether multicast goes only to the ports that asked for it.
+      type: bool
+      returned: always
+    port_options:
+      description: What is declared of ports, as it is, each with name and isolated, cost or priority.
+      type: list
+      elements: dict
       returned: always
     ipv6:
       description: Whether the host speaks IPv6 on it.
@@ -286,7 +348,12 @@ def main():
                 routes=spec.ROUTES,
                 stp={"type": "bool"},
                 forward_delay={"type": "int"},
+                hello_time={"type": "int"},
+                max_age={"type": "int"},
+                priority={"type": "int"},
                 ageing={"type": "int"},
+                multicast_snooping={"type": "bool"},
+                port_options=spec.PORT_OPTIONS,
             ),
             "adopt": {"type": "bool", "default": False},
             **spec.GUARD,

@@ -33,11 +33,27 @@ def route_line(verb, name, route, protocol="static"):
     return f"route {verb} {route['to']}{via} dev {name}{metric}{proto}"
 
 
-def _bridge_options(form):
+def _bridge_options(form, before=None):
     # No forward_delay below 2 s while STP is on (the kernel's BR_MIN_FORWARD_DELAY), so it goes first and last alike.
-    return (
-        f"stp_state {int(form['stp'])} forward_delay {form['forward_delay'] * 100} ageing_time {form['ageing'] * 100}"
-    )
+    words = []
+    for option, (key, default) in forms.BRIDGE_OPTIONS.items():
+        # A form that an older version of ours remembered has not all of them, and not every kernel has multicast snooping.
+        value, former = form.get(option, default), (before or {}).get(option, default)
+        if value != former or option in ("stp", "forward_delay"):
+            words.append(f"{key} {value * 100 if option in forms.BRIDGE_TIMES else int(value)}")
+    return " ".join(words)
+
+
+def _port_options(before, after):
+    """Return the line that gives a port of a bridge what is declared of it, if it has not got that."""
+    wanted, has = after.get("port") or {}, before.get("port") or {}
+    if not after["bridge"] or all(has.get(option) == value for option, value in wanted.items()):
+        return []
+    words = [
+        f"{forms.PORT_OPTIONS[option]} {('off', 'on')[value] if isinstance(value, bool) else value}"
+        for option, value in wanted.items()
+    ]
+    return [f"link set dev {after['name']} type bridge_slave {' '.join(words)}"]
 
 
 def create(form):
@@ -72,8 +88,8 @@ def change(before, after, nodad=False):
     if before["state"] == "up" and after["state"] == "down":
         lines.append(f"link set dev {name} down")
         before = forms.down({**before, "state": "down"})
-    if after["type"] == "bridge" and any(before[key] != after[key] for key in ("stp", "forward_delay", "ageing")):
-        lines.append(f"link set dev {name} type bridge {_bridge_options(after)}")
+    if after["type"] == "bridge" and any(before.get(key) != after.get(key, before.get(key)) for key in forms.BRIDGE_OPTIONS):
+        lines.append(f"link set dev {name} type bridge {_bridge_options(after, before)}")
     for key, option in (("mac", "address"), ("mtu", "mtu")):
         if before[key] != after[key] and after[key] is not None:
             lines.append(f"link set dev {name} {option} {after[key]}")
@@ -82,6 +98,8 @@ def change(before, after, nodad=False):
     if before["bridge"] != after["bridge"]:
         lines.append(f"link set dev {name} master {after['bridge']}" if after["bridge"] else f"link set dev {name} nomaster")
         lines += [] if after["bridge"] else _link_local_again(before, after)
+        before = {**before, "port": {}}
+    lines += _port_options(before, after)
     gone = [one for one in before["addresses"] if one not in after["addresses"]]
     old, new = forms.all_routes(before), forms.all_routes(after)
     lines += [route_line("del", name, one) for one in old if one not in new]

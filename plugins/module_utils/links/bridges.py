@@ -31,8 +31,12 @@ class BridgeRoom(LinkRoom):
     key = "bridges"
     kind = "bridge"
     fields = (
-        "name", "state", "ports", "addresses", "gateway", "dns", "routes", "mtu", "mac", "stp", "forward_delay", "ageing", "ipv6",
+        "name", "state", "ports", "addresses", "gateway", "dns", "routes", "mtu", "mac", *forms.BRIDGE_OPTIONS,
+        "port_options", "ipv6",
     )
+
+    #: what a new bridge is set to
+    _NEW = {option: default for option, (_key, default) in forms.BRIDGE_OPTIONS.items()}
 
     def __init__(self, host, items, manager, adopt=False):
         super().__init__(host, items, manager, adopt)
@@ -53,7 +57,21 @@ class BridgeRoom(LinkRoom):
             form["ports"] = sorted(one for one in link.ports if self.links[one].kind not in _TAPS or one in declared)
             form["ipv6"] = self.host.sysctl(sysctl.link_key(link.name, "disable_ipv6")) == "0"
             form["dns"] = self.manager.dns(link.name)
+            if forms.ageing_is_hidden(link.row):
+                known = self.manager.ageing(link.name)
+                form["ageing"] = known if known is not None else (item.values if item else {}).get("ageing", self._NEW["ageing"])
+            form["port_options"] = self._options_of_ports(item)
         return form
+
+    def _options_of_ports(self, item):
+        """Return what is declared of ports as it is now: the kernel sets the rest as it likes."""
+        found = []
+        for name, declared in (item.more.get("port_options", {}) if item else {}).items():
+            port = self.links.get(name)
+            if port is not None and port.form["bridge"] == item.name:
+                now = forms.port_options(port.row)
+                found.append({"name": name, **{option: now.get(option) for option in declared}})
+        return found
 
     def gather(self):
         before = super().gather()
@@ -103,8 +121,15 @@ class BridgeRoom(LinkRoom):
         target = self._target(item, link, ports, uplink)
         texts = self._texts(item, target, ports, uplink)
         after = forms.down(target)
-        pairs = [(port.form, {**self._bare(port), "bridge": item.name, "state": "up"}) for port in joining]
+        options = item.more.get("port_options", {})
+        pairs = [
+            (port.form, {**self._bare(port), "bridge": item.name, "state": "up", "port": options.get(port.name, {})})
+            for port in joining
+        ]
+        otherwise = self._other_options(item, joining)
+        pairs += otherwise
         pairs += [(self._inside(port), self._former(port)) for port in leaving]
+        touched = [*(port.name for port in (*joining, *leaving)), *(one["name"] for one, _other in otherwise)]
         name = item.name
         if current is None:
             after["made"] = self.manager.name != "none"
@@ -128,11 +153,24 @@ class BridgeRoom(LinkRoom):
             item, current, after, {**former, **texts}, lines=(lines, undo), own=own, sysctls=sysctls,
             effect=self._effect(current, uplink, joining), always=bool(sysctls), early=early,
             baseline={**self.adopted(item), **{self._port_key(port): self._remember(port, item, uplink) for port in joining}},
-            gateways=self._gateways(after, uplink) if uplink else [], names=[port.name for port in (*joining, *leaving)],
+            gateways=self._gateways(after, uplink) if uplink else [], names=touched,
             **({"verb": "take_over"} if uplink else {}),
         )
         plan.after[name] = self.normal({**after, "owned": True}, dict(sorted(texts.items())))
         return op
+
+    def _other_options(self, item, joining):
+        """Return (form before, form after) of the ports that stay and are set otherwise than declared."""
+        pairs = []
+        for name, declared in item.more.get("port_options", {}).items():
+            port = self.links.get(name)
+            if port is None or port in joining or port.form["bridge"] != item.name:
+                continue
+            now = forms.port_options(port.row)
+            was = {option: now.get(option) for option in declared}
+            if was != declared:
+                pairs.append(({**self._inside(port), "port": was}, {**self._inside(port), "port": declared}))
+        return pairs
 
     @staticmethod
     def _effect(current, uplink, joining):
@@ -199,8 +237,7 @@ class BridgeRoom(LinkRoom):
             target = {
                 "name": item.name, "type": "bridge", "state": "up", "mtu": min(mtus, default=1500), "bridge": None,
                 "mac": uplink.form["mac"] if uplink else names.link_mac(self.machine(), item.name),
-                "addresses": [], "gateway": [], "routes": [], "stp": False, "forward_delay": 15, "ageing": 300,
-                "dns": [], "ipv6": True,
+                "addresses": [], "gateway": [], "routes": [], "dns": [], "ipv6": True, **self._NEW,
             }
         else:
             target = self.full(link)
@@ -209,6 +246,9 @@ class BridgeRoom(LinkRoom):
                 target[key] = [*target[key], *(one for one in uplink.form[key] if one not in target[key])]
             target["routes"] = sorted([*target["routes"], *uplink.form["routes"]], key=forms.route_key)
         target.update(item.values, description=forms.ALIAS, owned=True, ports=sorted(ports))
+        target["port_options"] = [
+            {"name": name, **declared} for name, declared in item.more.get("port_options", {}).items()
+        ]
         if "routes" in item.values:
             # What others asked for (host_iface) is not in the bridge's own list.
             target["routes"] = others.merged(target["routes"], others.load(item.name).routes)
@@ -232,12 +272,13 @@ class BridgeRoom(LinkRoom):
         texts = self.manager.link_files(target, base=base, dns=item.more.get("dns"))
         for name in ports:
             port = self.links.get(name)
+            options = item.more.get("port_options", {}).get(name, {})
             if port is not None and self._made(port):
-                texts.update(self.manager.link_files({**self.form(port), "bridge": item.name}))
+                texts.update(self.manager.link_files({**self.form(port), "bridge": item.name, "port": options}))
                 continue
             known = self._journal.get(self._port_key(port)) if port else None
             taken = port is uplink if uplink else bool(known and known.get("taken"))
-            texts.update(self.manager.port_files(name, item.name, uplink=taken))
+            texts.update(self.manager.port_files(name, item.name, uplink=taken, options=options))
         return texts
 
     @staticmethod
@@ -279,6 +320,9 @@ class BridgeRoom(LinkRoom):
     def _removal(self, plan, item, link):
         current = self.form(link)
         known = self._journal.get(self.journal_key(item.name))
+        if known:
+            # An older version of ours did not remember all of it.
+            known = {**self._NEW, **known, "port_options": []}
         ports = [self.links[name] for name in link.ports if self._port_key(self.links[name]) in self._journal]
         pairs = [(self._inside(port), self._former(port)) for port in ports]
         taken = next((port for port in ports if self._journal[self._port_key(port)].get("taken")), None)

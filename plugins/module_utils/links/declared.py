@@ -107,6 +107,37 @@ def _description(text, option, subject):
     return text or None
 
 
+def _between(low, high, unit=""):
+    """Return a check of a number, both ends included; the ends are the kernel's (linux/if_bridge.h, net/bridge/br_stp.c)."""
+    unit = f" {unit}" if unit else ""
+
+    def check(number, option, subject):
+        if not low <= number <= high:
+            raise InvalidInput(f"{number}{unit} is out of range", subject, option, f"Use {low} to {high}.")
+        return number
+
+    return check
+
+
+_PORT = {"cost": _between(1, 65535), "priority": _between(0, 63)}
+
+
+def _port_options(items, option, subject, ports):
+    """Return {port: what is declared of it}."""
+    found = {}
+    for index, item in enumerate(items):
+        where, name = f"{option}[{index}]", item["name"]
+        if name in found:
+            raise InvalidInput(f"{name} is declared twice", subject, f"{where}.name", "Declare it once.")
+        if name not in ports:
+            raise InvalidInput(f"{name} is not among its ports", subject, f"{where}.name", "Declare it in ports, too.")
+        found[name] = {key: item[key] for key in ("isolated", *_PORT) if item.get(key) is not None}
+        for key, check in _PORT.items():
+            if key in found[name]:
+                check(found[name][key], f"{where}.{key}", subject)
+    return found
+
+
 def _seconds(number, option, subject):
     if not 0 <= number <= 1000000:
         raise InvalidInput(f"{number} s is out of range", subject, option, "Use 0 to 1000000.")
@@ -122,9 +153,12 @@ _FIELDS = {
     "routes": _routes,
     "description": _description,
     "forward_delay": _seconds,
+    "hello_time": _between(1, 10, "s"),
+    "max_age": _between(6, 40, "s"),
+    "priority": _between(0, 65535),
     "ageing": _seconds,
 }
-_PLAIN = ("owner", "group", "multi_queue", "vnet_hdr", "stp")
+_PLAIN = ("owner", "group", "multi_queue", "vnet_hdr", "stp", "multicast_snooping")
 _MORE = ("take_over", "dns", "ports", "mode")
 
 
@@ -144,6 +178,8 @@ def parse(items, kind):
         more = {key: item[key] for key in _MORE if item.get(key) is not None}
         if item.get("route_sets") is not None:
             more["route_sets"] = _route_sets(item["route_sets"], f"{option}.route_sets", name)
+        if item.get("port_options") is not None:
+            more["port_options"] = _port_options(item["port_options"], f"{option}.port_options", name, more.get("ports", ()))
         _check_together(name, option, declared, more)
         found.append(Item(name, option, item["state"], declared, more))
     return found

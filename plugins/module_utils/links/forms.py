@@ -9,6 +9,21 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 
+#: What a bridge is set to: our name -> (iproute2's name, what a new one has). Times in seconds; iproute2 counts in hundredths
+#: (ip-link(8), linux/if_bridge.h).
+BRIDGE_OPTIONS = {
+    "stp": ("stp_state", False),
+    "forward_delay": ("forward_delay", 15),
+    "hello_time": ("hello_time", 2),
+    "max_age": ("max_age", 20),
+    "priority": ("priority", 32768),
+    "ageing": ("ageing_time", 300),
+    "multicast_snooping": ("mcast_snooping", True),
+}
+BRIDGE_TIMES = ("forward_delay", "hello_time", "max_age", "ageing")
+#: What a port of a bridge is set to: our name -> iproute2's. The kernel takes a new port's cost from its speed.
+PORT_OPTIONS = {"isolated": "isolated", "cost": "cost", "priority": "priority"}
+
 #: The mark of links that we made: their alias (ip-link(8)).
 ALIAS = "virtnet.kvm"
 
@@ -143,13 +158,35 @@ def _form(row, addresses, routes):
             multi_queue=bool(data.get("multi_queue")), vnet_hdr=bool(data.get("vnet_hdr")),
         )
     elif form["type"] == "bridge":
-        form.update(
-            stp=bool(data.get("stp_state")),
-            # iproute2 counts in hundredths of a second.
-            forward_delay=data.get("forward_delay", 0) // 100,
-            ageing=data.get("ageing_time", 0) // 100,
-        )
+        form.update({option: _bridge_option(data, option) for option in BRIDGE_OPTIONS})
     return form
+
+
+def ageing_is_hidden(row):
+    """Return whether a bridge shows another ageing time than it was set to: twice its forward delay, while the spanning tree
+    has changed (__br_set_topology_change of net/bridge/br_stp.c).
+    """
+    data = _data(row)
+    return bool(data.get("topology_change")) and data.get("ageing_time") == 2 * data.get("forward_delay", 0)
+
+
+def _bridge_option(data, option):
+    key, default = BRIDGE_OPTIONS[option]
+    value = data.get(key)
+    if value is None:
+        return default  # a kernel without it
+    if option in BRIDGE_TIMES:
+        return value // 100
+    return bool(value) if isinstance(default, bool) else value
+
+
+def port_options(row):
+    """Return what a bridge's port is set to, {} for a link that is none."""
+    info = row.get("linkinfo", {})
+    if info.get("info_slave_kind") != "bridge":
+        return {}
+    data = info.get("info_slave_data", {})
+    return {option: data[key] for option, key in PORT_OPTIONS.items() if key in data}
 
 
 def _text(value):

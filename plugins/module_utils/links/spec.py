@@ -20,6 +20,16 @@ ROUTE_SETS = {
     "elements": "dict",
     "options": {"name": {"type": "str", "required": True}, "routes": {**ROUTES, "required": True}},
 }
+PORT_OPTIONS = {
+    "type": "list",
+    "elements": "dict",
+    "options": {
+        "name": {"type": "str", "required": True},
+        "isolated": {"type": "bool"},
+        "cost": {"type": "int"},
+        "priority": {"type": "int"},
+    },
+}
 #: what every declared link can have
 LINK = {
     "name": {"type": "str", "required": True},

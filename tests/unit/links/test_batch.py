@@ -79,7 +79,7 @@ def test_nothing_and_something():
     assert batch.between(None, None) == []
     assert batch.between(TAP, None) == ["link delete dev t0"]
     assert batch.between(None, {**BRIDGE, "state": "down", "ipv6": False}) == [
-        "link add name b0 type bridge stp_state 0 forward_delay 1500 ageing_time 30000", "link set dev b0 addrgenmode none",
+        "link add name b0 type bridge stp_state 0 forward_delay 1500", "link set dev b0 addrgenmode none",
         "link set dev b0 address 02:00:00:00:00:02", "link set dev b0 mtu 1500",
     ]
     assert batch.between(None, {**BRIDGE, "made": True})[0].startswith("link set dev b0 type bridge ")
@@ -184,3 +184,21 @@ def test_a_bridge_with_routes_goes_down():
     before = {**BRIDGE, "addresses": ["10.0.0.1/24", "fd00::1/64"], "gateway": ["10.0.0.9"]}
     after = {**BRIDGE, "state": "down", "addresses": ["10.0.0.1/24"]}
     assert batch.moved(before, after, []) == ["link set dev b0 down"]
+
+
+def test_only_what_changes_of_a_bridge_is_said_beside_the_forward_delay_which_depends_on_stp():
+    after = {**BRIDGE, "hello_time": 1, "multicast_snooping": False}
+    assert batch.change(BRIDGE, after) == [
+        "link set dev b0 type bridge stp_state 0 forward_delay 1500 hello_time 100 mcast_snooping 0"
+    ]
+    assert batch.change({**BRIDGE, "hello_time": 2}, BRIDGE) == [], "a form from before these options were known"
+
+
+def test_a_port_is_set_once_it_is_in_its_bridge_and_only_if_it_is_not_so_yet():
+    inside = {**ETH, "addresses": [], "gateway": [], "routes": [], "bridge": "b0"}
+    said = {**inside, "port": {"isolated": True, "cost": 5}}
+    line = "link set dev e0 type bridge_slave isolated on cost 5"
+    assert batch.change({**inside, "bridge": None}, said) == ["link set dev e0 master b0", line]
+    assert batch.change({**inside, "port": {"isolated": False, "cost": 5}}, said) == [line]
+    assert batch.change(said, said) == []
+    assert batch.change(said, {**inside, "bridge": None}) == ["link set dev e0 nomaster"]

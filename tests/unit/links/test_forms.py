@@ -29,3 +29,16 @@ def route(to, via, metric=None):
 )
 def test_routes_that_lose_their_gateway(form, more, lost):
     assert [one["to"] for one in forms.lost_routes(form, more)] == lost
+
+
+@pytest.mark.parametrize(
+    ("data", "hidden"),
+    [
+        ({"topology_change": 1, "forward_delay": 400, "ageing_time": 800}, True),
+        ({"topology_change": 0, "forward_delay": 400, "ageing_time": 800}, False),
+        ({"topology_change": 1, "forward_delay": 400, "ageing_time": 30000}, False),
+        ({}, False),
+    ],
+)
+def test_the_kernel_hides_the_ageing_time_while_the_spanning_tree_changes(data, hidden):
+    assert forms.ageing_is_hidden({"linkinfo": {"info_data": data}}) is hidden

@@ -117,3 +117,18 @@ def test_values_as_systemd_reads_them():
 
 def test_lines_may_go_on():
     assert texts.parse("[A]\nx=1 \\\n2\n; no\n[A]\ny=\n") == [("A", [("x", "1  2")]), ("A", [("y", "")])]
+
+
+def test_what_a_bridge_is_set_to_is_written_where_it_is_not_what_every_bridge_has():
+    plain = {"hello_time": 2, "max_age": 20, "priority": 32768, "multicast_snooping": True}
+    assert texts.netdev({**FORM, **plain}) == texts.netdev(FORM)
+    other = texts.netdev({**FORM, "hello_time": 1, "max_age": 8, "priority": 0, "multicast_snooping": False})
+    assert "HelloTimeSec=1\nMaxAgeSec=8\nPriority=0\nMulticastSnooping=no\n" in other
+
+
+def test_what_a_port_is_set_to_stays_until_it_is_said_otherwise():
+    first = texts.port("e0", "b0", "[Bridge]\nCost=9\n", options={"isolated": True, "cost": 5})
+    assert "[Bridge]\nIsolated=yes\nCost=5\n" in first, "of the link's own file it was about another bridge"
+    again = texts.port("e0", "b0", first, options={"cost": 7})
+    assert "[Bridge]\nIsolated=yes\nCost=7\n" in again
+    assert texts.port("e0", "b0", again) == again

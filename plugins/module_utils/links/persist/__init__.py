@@ -26,6 +26,9 @@ class NoManager:
     def dns(self, name):
         return []
 
+    def ageing(self, name):
+        return None
+
     def successor(self, port):
         return ""
 
@@ -44,7 +47,7 @@ class NoManager:
     def remembered(self, name):
         return None
 
-    def port_files(self, name, bridge, uplink=False):
+    def port_files(self, name, bridge, uplink=False, options=None):
         return {}
 
     def gather(self):

@@ -118,6 +118,11 @@ class Networkd:
         """Return the DNS servers that our file names."""
         return texts.Network(self._files.get(texts.path(name, "network"), "")).values("Network", "DNS")
 
+    def ageing(self, name):
+        """Return the ageing time of a bridge that our file names, in seconds; None without one."""
+        value = texts.Network(self._files.get(texts.path(name, "netdev"), "")).get("Bridge", "AgeingTimeSec")
+        return int(value) if value else None
+
     def successor(self, port):
         """Return the text a bridge's file starts from when it takes the place of a port; None if networkd has none."""
         base = self.base(port.name)
@@ -144,9 +149,10 @@ class Networkd:
         gateway, routes = forms.split_gateways(file.routes)
         return {"addresses": file.addresses, "gateway": gateway, "routes": routes}
 
-    def port_files(self, name, bridge, uplink=False):
+    def port_files(self, name, bridge, uplink=False, options=None):
+        """Return {path: text} of a bridge's port; with C(options) what is declared of it; the rest of our file stays."""
         own = self._files.get(texts.path(name, "network"))
-        return {texts.path(name, "network"): texts.port(name, bridge, own or self.base(name) or "", uplink)}
+        return {texts.path(name, "network"): texts.port(name, bridge, own or self.base(name) or "", uplink, options)}
 
     @staticmethod
     def seeds(name, changes):

@@ -194,6 +194,7 @@ def network(form, base="", declared=ALL, dns=None, carrier_needed=True):
         file.set_addresses(form["addresses"])
     if {"gateway", "routes"} & set(declared):
         file.set_routes(forms.all_routes(form))
+    _set_port(file, form.get("port"))
     if not carrier_needed:
         file.set("Network", "ConfigureWithoutCarrier", "yes")
     if dns is not None:
@@ -234,10 +235,23 @@ def same(text, base):
     return [section for section in one.sections if section[1]] == [section for section in other.sections if section[1]]
 
 
-def port(name, bridge, base="", uplink=False):
-    """Return the .network file of a port: of what its own file said, the [Link] section stays."""
+#: systemd.network(5), [Bridge]
+_PORT_KEYS = {"isolated": "Isolated", "cost": "Cost", "priority": "Priority"}
+
+
+def _set_port(file, options):
+    for option, value in (options or {}).items():
+        file.set("Bridge", _PORT_KEYS[option], ("no", "yes")[value] if isinstance(value, bool) else value)
+
+
+def port(name, bridge, base="", uplink=False, options=None):
+    """Return the .network file of a port: of what its own file said, the [Link] section stays, and what the port is set to.
+
+    :param options: what is declared of the port; the rest of it stays.
+    """
     file = Network(base)
-    file.sections = [one for one in file.sections if one[0] == "Link"]
+    file.sections = [one for one in file.sections if one[0] == "Link" or (one[0] == "Bridge" and HEADER in base)]
+    _set_port(file, options)
     file.match(name)
     if uplink:
         file.set("Link", "RequiredForOnline", "enslaved")
@@ -260,6 +274,12 @@ def successor(base, iaid=None):
     return file.text()
 
 
+#: systemd.netdev(5), [Bridge]: what is written only where it is not what every bridge has
+_BRIDGE_KEYS = {
+    "hello_time": "HelloTimeSec", "max_age": "MaxAgeSec", "priority": "Priority", "multicast_snooping": "MulticastSnooping",
+}
+
+
 def netdev(form):
     """Return the .netdev file of a bridge, a tap or a tun."""
     yes = ("no", "yes")
@@ -267,6 +287,10 @@ def netdev(form):
     if form["type"] == "bridge":
         head.append(("MACAddress", form["mac"]))
         body = [("STP", yes[form["stp"]]), ("ForwardDelaySec", form["forward_delay"]), ("AgeingTimeSec", form["ageing"])]
+        for option, key in _BRIDGE_KEYS.items():
+            value = form.get(option, forms.BRIDGE_OPTIONS[option][1])
+            if value != forms.BRIDGE_OPTIONS[option][1]:
+                body.append((key, yes[value] if isinstance(value, bool) else value))
         return render([("NetDev", head), ("Bridge", body)])
     body = [("MultiQueue", yes[form["multi_queue"]]), ("VNetHeader", yes[form["vnet_hdr"]])]
     body += [(key, form[option]) for key, option in (("User", "owner"), ("Group", "group")) if form[option] is not None]
