@@ -53,8 +53,10 @@ class GuardedAction(ActionBase):
                 if hasattr(self._connection, "reset") and self._connection.transport != "local":
                     self._connection.reset()
                 found = self._low_level_execute_command(command, sudoable=True)
-                lines = found["stdout"].strip().splitlines()
-                return found["rc"], (lines[-1].split() if lines else [])
+                if found["rc"] != guard_text.LOCKED:
+                    lines = found["stdout"].strip().splitlines()
+                    return found["rc"], (lines[-1].split() if lines else [])
+                display.vv("virtnet.kvm: another run holds the host's lock")
             except AnsibleConnectionFailure as error:
                 display.vv(f"virtnet.kvm: the host is not reached: {error}")
             if time.monotonic() > until:

@@ -18,7 +18,7 @@ import shutil
 import time
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Busy, CommandFailed
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Busy, VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import guard_text as texts
 
 #: A record that is older than its deadline by this has lost its timer.
@@ -91,7 +91,7 @@ class Guard:
         files.write(f"{texts.FOLDER}/token", self.token + "\n")
         try:
             self._start_timer()
-        except CommandFailed:
+        except VirtnetError:
             self.disarm()
             raise
 

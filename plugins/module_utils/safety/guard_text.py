@@ -25,8 +25,10 @@ TIMER = "virtnet-guard"
 BOOT_UNIT = "/etc/systemd/system/virtnet-guard-boot.service"
 BOOT_LINK = "/etc/systemd/system/sysinit.target.wants/virtnet-guard-boot.service"
 
-#: For how long the script waits for a run of ours that holds the host's lock; then it goes ahead.
+#: For how long the script waits for a run of ours that holds the host's lock; then it goes ahead, or does not confirm.
 LOCK_WAIT_S = 20
+#: The script's return code then.
+LOCKED = 4
 
 
 @dataclass
@@ -126,7 +128,7 @@ state)
     if is_open; then echo "{token} open until {until}"; else cat {OUTCOME}; fi
     ;;
 confirm)
-    lock || exit 4
+    lock || exit {LOCKED}
     is_open && [ "$2" = {token} ] || {{ cat {OUTCOME}; exit 3; }}
     end confirmed
     ;;

@@ -129,6 +129,16 @@ def test_the_controller_dies(host, modules, before):
     assert look(host) == before
 
 
+def test_a_wrong_gateway_is_not_waited_for(host, modules, before):
+    """The controller, on the host's own subnet, would come in all the same."""
+    interfaces = [{"name": "eth0", "gateway": ["10.77.0.253"]}]
+    result = modules("host_iface", interfaces=interfaces)
+    assert result["failed"] and "10.77.0.253 did not answer on eth0" in result["msg"] and "put back" in result["msg"], result
+    assert not open_change(host) and look(host) == before
+    # Nor is it looked at where nobody wants that.
+    assert "guard" not in modules.run("host_iface", check=True, interfaces=interfaces, confirm=False)
+
+
 def test_the_host_restarts_in_the_middle(host, before):
     with controller(host, "host_bridge", {**IN, "confirm_timeout": 120}) as process:
         until(lambda: open_change(host))

@@ -51,6 +51,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     # Modes are given where they matter; everything else is as on a stock system, whatever the user's shell prefers.
     os.umask(0o022)
+    # su(1) without a dash keeps a user's PATH, without the folders of modprobe, nft and their like.
+    os.environ["PATH"] = ":".join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
     signal.signal(signal.SIGINT, _interrupted)
     try:
         return _dispatch(arguments)
