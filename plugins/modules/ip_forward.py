@@ -24,6 +24,14 @@ options:
   ipv6:
     description: Whether IPv6 is forwarded. Left alone if not given.
     type: bool
+  interfaces:
+    description:
+      - Forward only what comes in on these links; a way there and back needs both of its links. Nothing is said then of all
+        others. Without it, all links.
+      - For IPv6 the kernel must be Linux 6.17 or newer (C(force_forwarding)). The host stays no router then for those who
+        send it advertisements.
+    type: list
+    elements: str
   state:
     description:
       - V(present), as I(ipv4) and I(ipv6) say.
@@ -40,7 +48,8 @@ attributes:
     support: full
 notes:
   - Run it before the networks. libvirt switches forwarding on by itself when it starts a network, and never off.
-  - Writing C(net.ipv6.conf.all.forwarding) sets it on every link; forwarding of single links is not remembered.
+  - Writing the sysctl of all links sets it on every link, also on those named in O(interfaces) before; C(force_forwarding) goes
+    when C(net.ipv6.conf.all.forwarding) is set to 0. The next run with O(interfaces) sets them again.
   - A file of C(/etc/sysctl.d) that is read later and says otherwise is reported as a warning.
 seealso:
   - module: virtnet.kvm.nat_rule
@@ -53,6 +62,11 @@ EXAMPLES = r"""
   virtnet.kvm.ip_forward:
     ipv4: true
     ipv6: true
+
+- name: Forward between two links only
+  virtnet.kvm.ip_forward:
+    ipv4: true
+    interfaces: [eth1, eth2]
 
 - name: Back to what it was
   virtnet.kvm.ip_forward:
@@ -69,6 +83,9 @@ forwarding:
     family:
       description: V(ipv4) or V(ipv6).
       type: str
+    interface:
+      description: The link, null for all of them.
+      type: str
     running:
       description: Whether the kernel forwards now.
       type: bool
@@ -79,8 +96,8 @@ forwarding:
       description: With V(ipv6), the links whose advertised routes are kept, C(accept_ra) now, and whether it is so after a boot.
       type: dict
   sample:
-    - {family: ipv4, running: true, persistent: true}
-    - {family: ipv6, running: true, persistent: true, accept_ra: {eth0: {running: 2, persistent: true}}}
+    - {family: ipv4, interface: null, running: true, persistent: true}
+    - {family: ipv6, interface: null, running: true, persistent: true, accept_ra: {eth0: {running: 2, persistent: true}}}
 actions:
   description: What was done, or in check mode would be.
   returned: success
@@ -91,7 +108,7 @@ actions:
       description: Always V(forwarding).
       type: str
     name:
-      description: V(ipv4) or V(ipv6).
+      description: V(ipv4) or V(ipv6), with I(interfaces) the link after it.
       type: str
     op:
       description: V(enable), V(disable) or V(restore).
@@ -111,6 +128,7 @@ actions:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.virtnet.kvm.plugins.module_utils import values
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import run_module
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.forwarding import ForwardingRoom
 
@@ -120,6 +138,7 @@ def main():
         argument_spec={
             "ipv4": {"type": "bool"},
             "ipv6": {"type": "bool"},
+            "interfaces": {"type": "list", "elements": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         supports_check_mode=True,
@@ -127,7 +146,14 @@ def main():
     given = module.params
     if given["state"] == "present" and given["ipv4"] is None and given["ipv6"] is None:
         module.fail_json(msg="Neither ipv4 nor ipv6 is given. Say which of them is to be forwarded.")
-    run_module(module, lambda host: ForwardingRoom(host, given["ipv4"], given["ipv6"], given["state"] == "absent"))
+    absent, links = given["state"] == "absent", given["interfaces"]
+
+    def build(host):
+        for index, link in enumerate(links or ()):
+            values.link_name(link, f"interfaces[{index}]", link)
+        return ForwardingRoom(host, given["ipv4"], given["ipv6"], absent, links)
+
+    run_module(module, build)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What ip_forward converges: forwarding of both IP versions, now and after a boot, without losing the host's own routes."""
+"""What ip_forward converges: forwarding of both IP versions, of all links or of single ones, now and after a boot, without losing
+the host's own routes.
+"""
 
 from __future__ import annotations
 
@@ -10,30 +12,66 @@ import glob
 import json
 import os
 import re
+from dataclasses import dataclass
+from typing import Optional
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import Room
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict, MissingDependency, Unsupported
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import store
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import sysctl
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
 
 FILE = "/etc/sysctl.d/60-virtnet.conf"
-KEYS = {"ipv4": sysctl.IPV4, "ipv6": sysctl.IPV6}
+VERSIONS = ("ipv4", "ipv6")
 _FOLDERS = ("/usr/lib/sysctl.d", "/run/sysctl.d", "/etc/sysctl.d")
 _LIBVIRT = "/run/libvirt/network"
 _JOURNAL = "sysctl:"
 
 
+@dataclass(frozen=True)
+class Target:
+    """What is forwarded: packets of an IP version, all or those that come in on one link."""
+
+    version: str
+    link: Optional[str] = None
+
+    @property
+    def name(self):
+        return self.version if self.link is None else f"{self.version} {self.link}"
+
+    @property
+    def key(self):
+        return sysctl.forward_key(self.version, self.link)
+
+    @property
+    def keeps_routes(self):
+        """Whether it makes a router of the host, which takes no advertisements in by itself."""
+        return self.version == "ipv6" and self.link is None
+
+    def of(self, settings):
+        """Return the settings that belong to it."""
+        if self.link is not None:
+            return {key: value for key, value in settings.items() if key == self.key}
+        return {
+            key: value for key, value in settings.items()
+            if key.startswith("net.ipv6.") == (self.version == "ipv6") and not sysctl.is_of_link(key)
+        }
+
+
 class ForwardingRoom(Room):
-    """Forwarding of this host; state absent goes back to what the journal remembers."""
+    """Forwarding of this host; state absent goes back to what the journal remembers.
+
+    :param interfaces: names of links: forward what comes in on these; None for all links.
+    """
 
     key = "forwarding"
 
-    def __init__(self, host, ipv4, ipv6, absent):
+    def __init__(self, host, ipv4, ipv6, absent, interfaces=None):
         self._host = host
         self._absent = absent
+        self._interfaces = interfaces
         self._wanted = {"ipv4": ipv4, "ipv6": ipv6}
         if absent:
             # Neither given: both.
@@ -48,19 +86,47 @@ class ForwardingRoom(Room):
         if text is not None and sysctl.HEADER not in text:
             raise Conflict("the file is not one of virtnet.kvm's", FILE, cure="Move it away.")
         self._settings = sysctl.parse(text or "")
-        self._links = self._links_to_keep() if self._has("ipv6") else []
-        return {version: self._form(version) for version in KEYS if self._has(version)}
+        self._links = self._links_to_keep() if self._has("ipv6") and self._interfaces is None else []
+        return {target.name: self._form(target) for target in self._targets()}
+
+    def _targets(self):
+        """Return the Targets that this kernel has."""
+        versions = [version for version in VERSIONS if self._has(version)]
+        if self._interfaces is None:
+            return [Target(version) for version in versions]
+        found = [Target(version, link) for version in versions for link in dict.fromkeys(self._interfaces)]
+        # A link that is gone is still in our file.
+        return [
+            target for target in found
+            if self._host.sysctl(target.key) is not None or (self._absent and target.key in self._settings)
+        ]
 
     def _has(self, version):
-        return self._wanted[version] is not None and self._host.sysctl(KEYS[version]) is not None
+        return self._wanted[version] is not None and self._host.sysctl(sysctl.forward_key(version)) is not None
 
-    def _form(self, version):
+    def _missing(self):
+        """Refuse what the kernel cannot do on one link; return the errors about links that are not there (yet)."""
+        for version in VERSIONS:
+            key = sysctl.forward_key(version, "all")
+            if self._interfaces and self._has(version) and self._host.sysctl(key) is None:
+                raise Unsupported(
+                    f"this kernel ({os.uname().release}) forwards {version} on all links or on none", option="interfaces",
+                    cure="Linux 6.17 or newer is needed, or leave interfaces out.",
+                )
+        return [
+            MissingDependency("there is no link of that name", link, f"interfaces[{index}]", "See ip link.")
+            for index, link in enumerate(self._interfaces or ())
+            if not os.path.exists(f"/sys/class/net/{link}") and not self._absent
+        ]
+
+    def _form(self, target):
         form = {
-            "family": version,
-            "running": self._host.sysctl(KEYS[version]) == "1",
-            "persistent": {"0": False, "1": True}.get(self._settings.get(KEYS[version])),
+            "family": target.version,
+            "interface": target.link,
+            "running": self._host.sysctl(target.key) == "1",
+            "persistent": {"0": False, "1": True}.get(self._settings.get(target.key)),
         }
-        if version == "ipv6":
+        if target.keeps_routes:
             keys = {link: sysctl.link_key(link, "accept_ra") for link in self._links}
             form["accept_ra"] = {
                 link: {"running": int(self._host.sysctl(key)), "persistent": self._settings.get(key) == "2"}
@@ -89,19 +155,21 @@ class ForwardingRoom(Room):
 
     def _plan_present(self, before):
         after, ops = {}, []
-        for version, form in before.items():
-            wanted = self._wanted[version]
-            after[version] = {**form, "running": wanted, "persistent": wanted}
+        unmet = self._missing()
+        for target in self._targets():
+            form, wanted = before[target.name], self._wanted[target.version]
+            new = after[target.name] = {**form, "running": wanted, "persistent": wanted}
             running = {}
-            if version == "ipv6" and wanted:
-                after[version]["accept_ra"] = {link: {"running": 2, "persistent": True} for link in form["accept_ra"]}
+            if target.keeps_routes and wanted:
+                new["accept_ra"] = {link: {"running": 2, "persistent": True} for link in form["accept_ra"]}
                 running = {sysctl.link_key(link, "accept_ra"): "2" for link in form["accept_ra"]}
-            if after[version] != form:
-                running[KEYS[version]] = str(int(wanted))  # last: by now no route can be lost
-                settings = {**_of(self._settings, version), **running}
+            if new != form:
+                running[target.key] = str(int(wanted))  # last: by now no route can be lost
+                settings = {**target.of(self._settings), **running}
                 verb = "enable" if wanted else "disable"
-                ops.append(Op("forwarding", version, verb, "live", args={"running": running, "file": settings}))
-        return Plan(after, ops, self._overridden())
+                args = {"running": running, "file": settings, "target": target}
+                ops.append(Op("forwarding", target.name, verb, "live", args=args))
+        return Plan(after, ops, self._overridden(), unmet)
 
     def _overridden(self):
         texts = {}
@@ -109,36 +177,40 @@ class ForwardingRoom(Room):
             for path in glob.glob(os.path.join(folder, "*.conf")):
                 texts[os.path.basename(path)] = files.read(path) or ""
         return [
-            f"At boot {name} is read after {FILE} and sets {KEYS[version]} to {value}."
-            for version, wanted in self._wanted.items() if wanted is not None
-            for name, value in sysctl.later(texts, os.path.basename(FILE), KEYS[version]) if value != str(int(wanted))
+            f"At boot {name} is read after {FILE} and sets {target.key} to {value}."
+            for target in self._targets()
+            for name, value in sysctl.later(texts, os.path.basename(FILE), target.key)
+            if value != str(int(self._wanted[target.version]))
         ]
 
     def _plan_absent(self, before):
         known = {key[len(_JOURNAL):]: value for key, value in journal.load().items() if key.startswith(_JOURNAL)}
         after, ops, warnings = {}, [], []
-        for version, form in before.items():
-            after[version] = form
-            ours, others = self._needed_by(version)
+        for target in self._targets():
+            form = after[target.name] = before[target.name]
+            ours, others = self._needed_by(target.version)
             if ours:
-                warnings.append(f"{version} forwarding stays as it is: {_list(ours)} need it.")
+                warnings.append(f"{target.name} forwarding stays as it is: {_list(ours)} need it.")
                 continue
-            running = _of(known, version)
-            if others and form["running"] and (running.get(KEYS[version]) == "0" or form["persistent"]):
-                warnings.append(f"{version} forwarding stays on, though no longer by virtnet.kvm: {_list(others)} need it.")
+            running = target.of(known)
+            if others and form["running"] and (running.get(target.key) == "0" or form["persistent"]):
+                warnings.append(f"{target.name} forwarding stays on, though no longer by virtnet.kvm: {_list(others)} need it.")
                 running = {}
             # Forwarding first: with it off, accept_ra may be lowered and no route is lost.
-            order = sorted(running, key=lambda key: key != KEYS[version])
+            order = sorted(running, key=lambda key: key != target.key)
             running = {key: running[key] for key in order if self._host.sysctl(key) is not None}
-            after[version] = self._restored(form, version, running)
-            if after[version] != form or running:
-                ops.append(Op("forwarding", version, "restore", "live", args={"running": running, "file": {}}))
+            after[target.name] = self._restored(form, target, running)
+            if after[target.name] != form or running:
+                args = {"running": running, "file": {}, "target": target}
+                ops.append(Op("forwarding", target.name, "restore", "live", args=args))
+            if self._host.sysctl(target.key) is None:
+                del after[target.name]
         return Plan(after, ops, warnings)
 
-    def _restored(self, form, version, running):
-        value = running.get(KEYS[version])
+    def _restored(self, form, target, running):
+        value = running.get(target.key)
         after = {**form, "running": form["running"] if value is None else value == "1", "persistent": None}
-        if version == "ipv6":
+        if target.keeps_routes:
             kept = {}
             for link, one in form["accept_ra"].items():
                 now = int(running.get(sysctl.link_key(link, "accept_ra"), one["running"]))
@@ -176,21 +248,20 @@ class ForwardingRoom(Room):
             if self._host.sysctl(key) != value:
                 self._host.set_sysctl(key, value)
         present = sysctl.parse(files.read(FILE) or "")
-        of_others = {key: value for key, value in present.items() if key not in _of(present, op.name)}
+        of_others = {key: value for key, value in present.items() if key not in op.args["target"].of(present)}
         settings = {**of_others, **op.args["file"]}
         if settings:
-            files.write(FILE, sysctl.render(dict(sorted(settings.items()))), mode=0o644)
+            # What is said of single links comes last: that of all links sets it too.
+            order = sorted(settings, key=lambda key: (sysctl.is_of_link(key), key))
+            files.write(FILE, sysctl.render({key: settings[key] for key in order}), mode=0o644)
         else:
             files.remove(FILE)
 
     def finish(self, plan):
         if self._absent:
-            journal.forget([f"{_JOURNAL}{key}" for op in plan.ops for key in op.args["running"]])
-
-
-def _of(settings, version):
-    """Return the settings of one IP version."""
-    return {key: value for key, value in settings.items() if key.startswith("net.ipv6.") == (version == "ipv6")}
+            keys = [key for op in plan.ops for key in op.args["running"]]
+            keys += [op.args["target"].key for op in plan.ops if self._host.sysctl(op.args["target"].key) is None]
+            journal.forget([f"{_JOURNAL}{key}" for key in keys])
 
 
 def _list(names):

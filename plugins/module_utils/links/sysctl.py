@@ -13,12 +13,26 @@ HEADER = "# Made by virtnet.kvm; changes are lost. See /etc/virtnet/README or th
 IPV4 = "net.ipv4.ip_forward"
 IPV6 = "net.ipv6.conf.all.forwarding"
 
+#: Forwarding of what comes in on one link. IPv6 has it from Linux 6.17 on (force_forwarding of ip-sysctl.rst).
+_OF_LINK = {"ipv4": "net.ipv4.conf.{}.forwarding", "ipv6": "net.ipv6.conf.{}.force_forwarding"}
 _LINE = re.compile(r"\s*(-?)\s*([^\s=#;][^=]*?)\s*=\s*(.*?)\s*")
 
 
 def link_key(link, name):
     """Return the sysctl of a link; a dot in the link's name is written as a slash (sysctl.d(5))."""
     return f"net.ipv6.conf.{link.replace('.', '/')}.{name}"
+
+
+def forward_key(version, link=None):
+    """Return the sysctl of forwarding of an IP version: of all links, or of what comes in on one."""
+    if link is None:
+        return {"ipv4": IPV4, "ipv6": IPV6}[version]
+    return _OF_LINK[version].format(link.replace(".", "/"))
+
+
+def is_of_link(key):
+    """Return whether a sysctl is the forwarding of one link."""
+    return key not in (IPV4, IPV6) and key.rpartition(".")[2] in ("forwarding", "force_forwarding")
 
 
 def normal_key(key):

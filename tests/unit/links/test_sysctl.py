@@ -201,3 +201,18 @@ def test_a_file_that_is_not_ours(files):
     (files / "60-virtnet.conf").write_text("net.ipv4.ip_forward = 0\n")
     with pytest.raises(forwarding.Conflict):
         run(Host({sysctl.IPV4: "0"}), True, None)
+
+
+@pytest.mark.parametrize(
+    ("version", "link", "key", "of_link"),
+    [
+        ("ipv4", None, "net.ipv4.ip_forward", False),
+        ("ipv6", None, "net.ipv6.conf.all.forwarding", False),
+        ("ipv4", "eth0.5", "net.ipv4.conf.eth0/5.forwarding", True),
+        ("ipv6", "br0", "net.ipv6.conf.br0.force_forwarding", True),
+    ],
+)
+def test_forwarding_of_all_links_or_of_one(version, link, key, of_link):
+    assert sysctl.forward_key(version, link) == key
+    assert sysctl.is_of_link(key) is of_link
+    assert not sysctl.is_of_link("net.ipv6.conf.br0.accept_ra")
