@@ -114,3 +114,36 @@ def test_refusals(host, modules, port):
     assert "Use 6 to 40" in modules.refused("host_bridge", bridges=[{"name": "lnkbr0", "max_age": 5}])
     assert "there is no link lnkno0" in modules("host_bridge", bridges=[{"name": "lnkbr0", "ports": ["lnkno0"]}])["msg"]
     assert not host.interface("lnkbr0").exists
+
+
+def test_fifty_with_the_longest_names(host, modules, capsys):
+    """In one call each; what they cost is printed."""
+    names = [f"lnkbr0123456{number:03}" for number in range(50)]
+    assert {len(name) for name in names} == {15}
+    items = [{"name": name, "addresses": [f"10.97.{number}.1/24"]} for number, name in enumerate(names)]
+    seconds = {}
+    try:
+        seconds["made"] = modules.timed("host_bridge", bridges=items)
+        found = modules.run("host_bridge", bridges=items)
+        assert not found["changed"] and [one["name"] for one in found["bridges"]] == names
+        assert set(names) <= set(modules.links())
+        seconds["again"] = modules.timed("host_bridge", bridges=items)
+    finally:
+        seconds["removed"] = modules.timed("host_bridge", bridges=[{"name": name, "state": "absent"} for name in names])
+    assert not set(names) & set(modules.links())
+    with capsys.disabled():
+        print(f"\n{host.backend.host}: 50 bridges, in seconds: {seconds}")
+
+
+def test_a_port_that_vanishes_in_the_middle(host, modules, port):
+    """Its cable goes as soon as the bridge is there: the task fails and names it, and nothing of the bridge stays."""
+    before = host.check_output("ls /etc/systemd/network")
+    host.run_test("(until [ -e /sys/class/net/lnkbr0 ]; do :; done; ip link del lnkport0) > /dev/null 2>&1 < /dev/null &")
+    try:
+        result = modules("host_bridge", bridges=[{"name": "lnkbr0", "ports": [port]}])
+        assert result["failed"] and port in result["msg"] and "Traceback" not in str(result), result
+    finally:
+        modules.run("host_bridge", bridges=[{"name": "lnkbr0", "state": "absent"}])
+        host.run("ip link add lnkport0 type veth peer name lnkport0p")  # for the fixture
+    assert not host.interface("lnkbr0").exists and host.check_output("ls /etc/systemd/network") == before
+    assert not host.file("/var/lib/virtnet/baseline.json").exists
