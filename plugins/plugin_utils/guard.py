@@ -10,6 +10,7 @@ is the quickest proof that a command can be run there.
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from ansible.errors import AnsibleConnectionFailure
@@ -44,9 +45,9 @@ class GuardedAction(ActionBase):
 
     def _ask(self, word, until):
         """Come in anew and give the script a word; return (rc, outcome), or None if that could not be done until then."""
-        script, outcome = guard_text.SCRIPT, guard_text.OUTCOME
-        # The outcome is read once: the next change must not be told of this one's.
-        read = f"cat {outcome} 2> /dev/null; rm -f {outcome}"
+        script = guard_text.SCRIPT
+        # The outcome stays: this connection may break before the answer is here, and the next one asks again.
+        read = f"cat {guard_text.OUTCOME} 2> /dev/null"
         command = f"if [ -e {script} ]; then sh {script} {word}; rc=$?; fi; {read}; exit ${{rc:-3}}"
         while True:
             try:
@@ -63,13 +64,22 @@ class GuardedAction(ActionBase):
                 return None
             time.sleep(PAUSE_S)
 
+    def _forget(self):
+        """Remove the outcome, once it is known here: nobody shall take it for that of another change."""
+        # Not if the connection breaks; then the next run of a module does.
+        with contextlib.suppress(AnsibleConnectionFailure):
+            self._low_level_execute_command(f"rm -f {guard_text.OUTCOME}", sudoable=True)
+
     def _confirm(self, result):
         window = result["guard"]
         token = window.pop("token")
         answer = self._ask(f"confirm {token}", time.monotonic() + window["timeout_s"] + AFTER_S)
-        if answer is not None and answer[0] == 0 and answer[1] == [token, "confirmed"]:
-            window["state"] = "confirmed"
-            return
+        if answer is not None:
+            self._forget()
+            # Of the outcome alone: the script is gone if an earlier answer was lost.
+            if answer[1] == [token, "confirmed"]:
+                window["state"] = "confirmed"
+                return
         # What the module said of the host is not so any more, or may not be.
         for key in [key for key in result if key not in ("guard", "invocation", "warnings", "deprecations", "manager")]:
             del result[key]
@@ -97,8 +107,9 @@ class GuardedAction(ActionBase):
         """Return the result after the connection broke while the module ran; nobody knows how far it had come."""
         wait = int(self._task.args.get("confirm_timeout") or 60)
         answer = self._ask("restore asked", time.monotonic() + wait + AFTER_S)
-        if answer is None or not answer[1]:
+        if answer is None or answer[1][1:2] != ["reverted"]:
             raise error
+        self._forget()
         why = answer[1][2] if answer[1][2:] else "unknown"
         return {
             "failed": True,

@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 import struct
 
+import pytest
 from virtnet_lab import image, ssh, tapnodes
-from virtnet_lab.config import parse, read_raw
+from virtnet_lab.config import ADDRESSINGS, MANAGERS, parse, read_raw
 from virtnet_lab.host import fingerprint
 from virtnet_lab.hostfiles import HostKeys, host_files, machine_id
 from virtnet_lab.machine import mirror_in
@@ -73,7 +74,26 @@ def test_a_dhcp_host_gets_the_same_addresses_as_a_static_one_would():
     assert "DHCP=ipv4" in network("kvm2")
     assert "Token=static:::12\n" in network("kvm2")
     mac = config().host("kvm2").mac
-    assert f"dhcp-host={mac},10.77.0.12,kvm2\n" in files("gw")["etc/lab/dnsmasq.conf"].text
+    assert files("gw")["etc/lab/dhcp-hosts"].text == f"{mac},10.77.0.12,kvm2\n"
+    assert "dhcp-hostsfile=/etc/lab/dhcp-hosts\n" in files("gw")["etc/lab/dnsmasq.conf"].text
+
+
+@pytest.mark.parametrize("addressing", ADDRESSINGS)
+@pytest.mark.parametrize("manager", MANAGERS)
+def test_the_uplink_is_in_the_hands_of_one_manager(manager, addressing):
+    hosts = [HOSTS[0], {"name": "kvm1", "manager": manager, "addressing": addressing}]
+    found = files("kvm1", hosts=hosts)
+    places = {"etc/systemd/network/", "etc/NetworkManager/", "etc/network/", "etc/netplan/"}
+    own = [(place, name) for place in places for name in found if name.startswith(place)]
+    assert len(own) == 1, own
+    text = found[own[0][1]].text
+    assert ("10.77.0.11/24" in text) == (addressing == "static")
+    assert "eth0" in text
+    masked = found.get("etc/systemd/system/systemd-networkd.service")
+    assert (masked is None) == manager.endswith("networkd")
+    wanted = {name.rpartition("/")[2] for name in found if "multi-user.target.wants" in name} - {"lab-tapnodes.service"}
+    runs = {"NetworkManager": "NetworkManager.service", "netplan-NetworkManager": "NetworkManager.service"}
+    assert wanted == {{**runs, "ifupdown": "networking.service"}[manager]} if masked else not wanted
 
 
 def test_the_gateway_accepts_no_router_and_forwards():

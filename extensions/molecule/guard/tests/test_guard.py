@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -127,6 +128,24 @@ def test_the_controller_dies(host, modules, before):
     assert "grdbr0" in console(host, "ip -br link")
     until(lambda: not open_change(host))
     assert look(host) == before
+
+
+def test_the_answer_to_the_confirmation_is_lost(host, modules, before):
+    """The connection breaks between the host's yes and its way to the controller: the change is kept, and the task says so."""
+    cat = "/usr/local/bin/cat"
+    end = "rm /run/grd-break && pkill -KILL -f 'sshd(-session)?: root'"
+    wrapper = f'#!/bin/sh\ncase "$*" in *guard.outcome*) [ ! -e /run/grd-break ] || {{ {end}; }} ;; esac\nexec /bin/cat "$@"\n'
+    quoted = shlex.quote(wrapper)
+    console(host, f"printf %s {quoted} > {cat}; chmod 755 {cat}; touch /run/grd-break")
+    try:
+        with controller(host, "host_bridge", {**IN, "confirm_timeout": WINDOW_S}) as process:
+            text = said(process)
+        assert "/run/grd-break" not in console(host, "ls /run/grd-break"), "the connection was not broken"
+    finally:
+        console(host, f"rm -f {cat} /run/grd-break")
+    assert process.returncode == 0 and "state: confirmed" in text, text
+    assert "grdbr0" in console(host, "ip -br link") and not open_change(host)
+    assert not console(host, "ls /run/virtnet/guard.outcome")
 
 
 def test_a_wrong_gateway_is_not_waited_for(host, modules, before):

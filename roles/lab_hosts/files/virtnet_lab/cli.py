@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from virtnet_lab.config import check_lab_name, parse, read_raw
+from virtnet_lab.config import ADDRESSINGS, MANAGERS, check_lab_name, parse, read_raw
 from virtnet_lab.paths import LabPaths
 from virtnet_lab.proc import LabError, Reporter
 
@@ -40,6 +40,10 @@ def build_parser() -> argparse.ArgumentParser:
         ("shell", "a shell on a host, by SSH"),
     ):
         commands.add_parser(name, help=text).add_argument("host", metavar="HOST")
+    remake = commands.add_parser("remake", help="make a host anew, its uplink in the hands of another manager if named")
+    remake.add_argument("host", metavar="HOST")
+    remake.add_argument("--manager", choices=MANAGERS)
+    remake.add_argument("--addressing", choices=ADDRESSINGS)
     execute = commands.add_parser("exec", help="run a command in a host past its network: works when SSH does not")
     execute.add_argument("host", metavar="HOST")
     execute.add_argument("argv", metavar="-- CMD", nargs=argparse.REMAINDER)
@@ -114,6 +118,9 @@ def _with_lab(arguments: argparse.Namespace, paths: LabPaths, report: Reporter) 
         lab.cut_power(paths, arguments.host, report)
     elif command == "start":
         lab.start(paths, arguments.host, report)
+    elif command == "remake":
+        given = {"manager": arguments.manager, "addressing": arguments.addressing}
+        lab.remake(paths, arguments.host, {key: value for key, value in given.items() if value}, report)
     elif command == "shell":
         lab.saved(paths).host(arguments.host)
         os.execvp("ssh", ["ssh", "-F", str(paths.ssh / "config"), arguments.host])  # noqa: S606

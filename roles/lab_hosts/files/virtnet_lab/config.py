@@ -23,7 +23,8 @@ PREFIX = "lab_hosts_"
 RELEASES = ("bookworm", "trixie")
 KINDS = ("kvm", "outside", "gateway")
 ADDRESSINGS = ("static", "dhcp")
-MANAGERS = ("networkd",)
+#: Who configures a host's eth0; netplan's two renderers are the first two.
+MANAGERS = ("networkd", "NetworkManager", "ifupdown", "netplan-networkd", "netplan-NetworkManager")
 FIRST_KVM_NUMBER = 11
 # Names end up in namespaces, machine names, DNS and (a host's) in the LAN's port, which takes 15 characters.
 LAB_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")

@@ -59,6 +59,11 @@ def create(paths: HostPaths, image: Path, host: Host, files: Mapping[str, Entry]
         folder.mkdir(parents=True)
     for name, entry in files.items():
         _place(paths.upper, image / "root", name, entry)
+    note(paths, image, host, files)
+
+
+def note(paths: HostPaths, image: Path, host: Host, files: Mapping[str, Entry]) -> None:
+    """Write down what a host's disk is made from."""
     spec = {"image": str(image), "mac": host.mac, "fingerprint": fingerprint(image, host, files)}
     write_atomically(paths.spec, json.dumps(spec))
 

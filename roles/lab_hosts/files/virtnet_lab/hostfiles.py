@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from virtnet_lab import uplinks
 from virtnet_lab.config import Config, Host
 
 # Units of the image that only a KVM host runs.
@@ -27,6 +28,7 @@ KVM_UNITS = (
     "virtlogd-admin.socket",
 )
 UNITS = "etc/systemd/system"
+DHCP_HOSTS = "etc/lab/dhcp-hosts"
 #: The program that stands in for udev in a KVM host; it runs there as it is here.
 TAPNODES = Path(__file__).with_name("tapnodes.py")
 
@@ -60,9 +62,9 @@ def host_files(config: Config, host: Host, keys: HostKeys, devices: Mapping[str,
         ),
         "etc/ssh/ssh_host_ed25519_key": Entry(keys.private, mode=0o600),
         "etc/ssh/ssh_host_ed25519_key.pub": Entry(keys.public),
-        "etc/systemd/network/50-lab-eth0.network": Entry(_networkd(config, host)),
         "etc/tmpfiles.d/lab-devices.conf": Entry(_devices(devices)),
         "root/.ssh/authorized_keys": Entry(keys.authorized, mode=0o600),
+        **uplink_files(config, host),
     }
     if host.kind == "kvm":
         files.update(
@@ -78,6 +80,7 @@ def host_files(config: Config, host: Host, keys: HostKeys, devices: Mapping[str,
         files.update(
             {
                 "etc/lab/dnsmasq.conf": Entry(_dnsmasq(config)),
+                DHCP_HOSTS: Entry(dhcp_hosts(config)),
                 "etc/sysctl.d/lab.conf": Entry("net.ipv4.ip_forward = 1\nnet.ipv6.conf.all.forwarding = 1\n"),
                 f"{UNITS}/lab-gateway.service": Entry(GATEWAY_UNIT),
                 f"{UNITS}/multi-user.target.wants/lab-gateway.service": Entry(link="../lab-gateway.service"),
@@ -96,22 +99,14 @@ def _hosts(config: Config, host: Host) -> str:
     return f"127.0.0.1 localhost\n::1 localhost ip6-localhost\n{host.address.ip} {names}\n{host.address6.ip} {names}\n"
 
 
-def _networkd(config: Config, host: Host) -> str:
-    """eth0 as a server has it; the router is found by RA, the LAN's prefix on offer there is taken by DHCP hosts only:
-    a static host has one global address, and what arrives from it elsewhere can carry no other."""
-    head = "[Match]\nName=eth0\n\n[Network]\n"
-    if host.addressing == "dhcp":
-        return (
-            f"{head}DHCP=ipv4\nIPv6AcceptRA=yes\n\n"
-            f"[IPv6AcceptRA]\nToken=static:::{int(host.address6.ip) & 0xFFFF:x}\nDHCPv6Client=no\n"
-        )
-    static = f"{head}Address={host.address}\nAddress={host.address6}\n"
-    if host.kind == "gateway":
-        return f"{static}IPv6AcceptRA=no\n"
-    return (
-        f"{static}Gateway={config.gateway.address.ip}\nIPv6AcceptRA=yes\n\n"
-        "[IPv6AcceptRA]\nUseAutonomousPrefix=no\nUseOnLinkPrefix=no\nDHCPv6Client=no\n"
-    )
+def uplink_files(config: Config, host: Host) -> dict[str, Entry]:
+    """What eth0's manager reads, and that it runs; the image has all of them, and only networkd enabled."""
+    files = {path: Entry(text, mode) for path, (text, mode) in uplinks.texts(config, host).items()}
+    for unit in uplinks.UNITS[host.manager]:
+        files[f"{UNITS}/multi-user.target.wants/{unit}"] = Entry(link=f"/lib/systemd/system/{unit}")
+    if not uplinks.runs_networkd(host):
+        files.update({f"{UNITS}/{unit}": Entry(link="/dev/null") for unit in uplinks.NETWORKD_UNITS})
+    return files
 
 
 def _devices(devices: Mapping[str, str]) -> str:
@@ -155,6 +150,12 @@ WantedBy=multi-user.target
 """
 
 
+def dhcp_hosts(config: Config) -> str:
+    """The hosts that get their own addresses by DHCP."""
+    hosts = [host for host in config.hosts if host.addressing == "dhcp"]
+    return "".join(f"{host.mac},{host.address.ip},{host.name}\n" for host in hosts)
+
+
 def _dnsmasq(config: Config) -> str:
     """Nothing is forwarded: the lab's DNS knows its own names, and that no others exist."""
     gateway = config.gateway
@@ -171,6 +172,8 @@ def _dnsmasq(config: Config) -> str:
         # The pool is the lab's alone: no need to look for somebody who uses an address already, which takes seconds.
         "no-ping",
         "dhcp-leasefile=/var/lib/misc/lab.leases",
+        # Read again at SIGHUP.
+        f"dhcp-hostsfile=/{DHCP_HOSTS}",
         f"dhcp-range={config.dhcp_first},{config.dhcp_last},{gateway.address.netmask},1h",
         f"dhcp-option=option:router,{gateway.address.ip}",
         f"dhcp-option=option:dns-server,{gateway.address.ip}",
@@ -180,8 +183,6 @@ def _dnsmasq(config: Config) -> str:
     ]
     for host in config.hosts:
         lines.append(f"host-record={host.name}.{config.domain},{host.address.ip},{host.address6.ip}")
-        if host.addressing == "dhcp":
-            lines.append(f"dhcp-host={host.mac},{host.address.ip},{host.name}")
     for record in config.dns_records:
         if record.addresses:
             lines.append(f"host-record={record.name},{','.join(record.addresses)}")

@@ -53,6 +53,11 @@ ExecStart=/bin/umount /run/lab-sysfs
 WantedBy=sysinit.target
 UNIT
 chroot "$root" systemctl --quiet enable lab-sysfs.service systemd-networkd.service
+# Of the other managers of links a host enables the one it is told to.
+for unit in NetworkManager.service NetworkManager-wait-online.service NetworkManager-dispatcher.service networking.service \
+    dhcpcd.service wpa_supplicant.service; do
+    chroot "$root" systemctl --quiet disable "$unit" 2>/dev/null || true
+done
 
 # Without these two stamps systemd takes the first boot for one after an upgrade and rebuilds its caches.
 touch -r "$root/usr" "$root/etc/.updated" "$root/var/.updated"

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from virtnet_lab import cgroups, host, image, machine, network, ssh
-from virtnet_lab.config import Config, Host, load_saved, parse
-from virtnet_lab.hostfiles import host_files
+from virtnet_lab.config import PREFIX, Config, Host, load_saved, parse
+from virtnet_lab.hostfiles import DHCP_HOSTS, Entry, dhcp_hosts, host_files
 from virtnet_lab.paths import CACHE, MACHINE_LOCK, STATE, LabPaths
 from virtnet_lab.proc import LabError, Reporter, locked, run, write_atomically
 
@@ -151,6 +151,34 @@ def start(paths: LabPaths, name: str, report: Reporter) -> None:
         report.say(f"{name}: booting")
         host.power_on(place)
         _await(config, paths, item, report)
+
+
+def remake(paths: LabPaths, name: str, changes: Mapping[str, str], report: Reporter) -> None:
+    """Give one host a new disk and boot it; C(changes) of its variables are the lab's from then on."""
+    saved(paths).host(name)
+    with _lab_locked(paths):
+        raw = json.loads(paths.config.read_text(encoding="utf-8"))
+        next(item for item in raw[f"{PREFIX}hosts"] if item["name"] == name).update(changes)
+        config = parse(raw)
+        item, place = config.host(name), paths.host(name)
+        keys, devices = ssh.ensure_keys(config, paths), machine_devices()
+
+        def files(one: Host) -> dict[str, Entry]:
+            return host_files(config, one, keys[one.name], devices)
+
+        write_atomically(paths.config, json.dumps(raw, indent=1))
+        ssh.end_connections(paths, item)
+        report.say(f"{name}: made anew ({item.manager}, {item.addressing})")
+        host.create(place, image.image_path(config, item.release), item, files(item))
+        gateway = config.gateway
+        if gateway.name != name and host.is_on(paths.host(gateway.name)):
+            # It leases the host its own address, or no more.
+            text = dhcp_hosts(config)
+            run(*host.inside(paths.host(gateway.name), "sh", "-c", f"cat > /{DHCP_HOSTS}; pkill -HUP dnsmasq"), text=text)
+            host.note(paths.host(gateway.name), image.image_path(config, gateway.release), gateway, files(gateway))
+        host.power_on(place)
+        _await(config, paths, item, report)
+        place.ready.touch()
 
 
 def status(paths: LabPaths) -> list[tuple[Host, str]]:
