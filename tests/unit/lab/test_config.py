@@ -75,7 +75,7 @@ def test_dns_records_resolve_kinds_and_leave_out_those_without_such_a_host():
         ({"hosts": [GATEWAY, {"name": "a" * 16}]}, "1 to 15"),
         ({"hosts": [GATEWAY, {"name": "lan"}]}, "reserved"),
         ({"hosts": [GATEWAY, {"name": "a", "release": "warty"}]}, "'warty' is not one of bookworm, trixie"),
-        ({"hosts": [GATEWAY, {"name": "a", "manager": "ifupdown"}]}, "'ifupdown' is not one of networkd"),
+        ({"hosts": [GATEWAY, {"name": "a", "manager": "wicked"}]}, "'wicked' is not one of networkd, NetworkManager"),
         ({"hosts": [{**GATEWAY, "addressing": "dhcp"}]}, "its own address is static"),
         ({"hosts": [GATEWAY, {"name": "a", "number": 1}]}, "number 1 belongs to gw"),
         ({"hosts": [GATEWAY, {"name": "a", "number": 150}]}, "number 150 belongs to the DHCP range"),
