@@ -45,7 +45,9 @@ NEW_LAB = f"{LAB}new"
 COLLECTION = Path("ansible_collections") / "virtnet" / "kvm"
 
 # Scenarios that only `--full` runs; all others are the covering set.
-LONG_SCENARIOS: frozenset[str] = frozenset({"article", "include_in_play", "isolated", "links", "live", "readme", "template"})
+LONG_SCENARIOS: frozenset[str] = frozenset(
+    {"article", "include_in_play", "isolated", "links", "live", "managers", "readme", "template"}
+)
 
 # How much of a host's state after a failure is printed; all of it is in a file, which a CI machine may not keep.
 EVIDENCE_LINES = 600

@@ -14,7 +14,8 @@ options:
     description:
       - Who brings the links back after a boot.
       - V(networkd) writes C(/etc/systemd/network/00-virtnet-*) and has systemd-networkd read them; the links are set up
-        beforehand, so nothing flaps. V(none) writes nothing, the links last until the next boot.
+        beforehand, so nothing flaps. So it is on hosts of netplan with that renderer, too. V(none) writes nothing, the links last
+        until the next boot.
       - V(auto) is V(networkd) where systemd-networkd runs, else V(none).
     type: str
     choices: [auto, networkd, none]

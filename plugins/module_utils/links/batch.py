@@ -149,7 +149,9 @@ def dynamic_onto(name, source):
         # Without a lifetime of its own it would stay if nobody renewed it.
         times = f" valid_lft {row.get('valid_life_time', 60)} preferred_lft {row.get('preferred_life_time', 60)}"
         nodad = " nodad" if row["family"] == "inet6" else " broadcast +"
-        lines.append(f"address replace {row['local']}/{row['prefixlen']} dev {name}{nodad}{times}")
+        # The way to its subnet is a route of its manager's then, and moves with the others.
+        bare = " noprefixroute" if row.get("noprefixroute") else ""
+        lines.append(f"address replace {row['local']}/{row['prefixlen']} dev {name}{nodad}{bare}{times}")
     for row in source.dynamic_routes:
         expires = " expires 60" if row.get("protocol") == "ra" else ""
         lines.append(route_line("replace", name, forms.route(row), row["protocol"]) + expires)

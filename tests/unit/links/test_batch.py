@@ -122,6 +122,14 @@ def test_what_came_by_dhcp_moves_too():
     ]
 
 
+def test_an_address_without_a_route_of_the_kernels_moves_without_one():
+    row = {"family": "inet6", "local": "2001:db8::7", "prefixlen": 64, "noprefixroute": True, "valid_life_time": 9}
+    source = forms.Link({"name": "e0"}, {}, dynamic=[row], dynamic_routes=[])
+    assert batch.dynamic_onto("b0", source) == [
+        "address replace 2001:db8::7/64 dev b0 nodad noprefixroute valid_lft 9 preferred_lft 60",
+    ]
+
+
 def test_many_deletions_are_one():
     lines = ["link delete dev a", "link delete dev b"]
     assert batch.grouped(lines) == ["link set dev a group 30318", "link set dev b group 30318", "link delete group 30318"]

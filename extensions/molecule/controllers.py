@@ -1,0 +1,68 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Controllers of their own for the scenarios' tests: an ansible(1) that can be cut off and killed while it changes a host.
+
+pyproject.toml has this folder in pytest's path: `from controllers import controller, kill`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+
+from lab_side import console
+
+TOKEN = "/var/lib/virtnet/guard/token"
+
+
+@contextlib.contextmanager
+def controller(host, module, arguments):
+    """An ansible(1) in a process group of its own, at its module on the host."""
+    inventory = host.backend.ansible_runner.inventory_file
+    command = ["ansible", host.backend.host, "-i", inventory, "-m", f"virtnet.kvm.{module}", "-a", json.dumps(arguments)]
+    # A connection of its own: the tests' commands must not find it cut.
+    environment = {**os.environ, "ANSIBLE_SSH_CONTROL_PATH": f"%(directory)s/grd{os.getpid()}-%%h", "ANSIBLE_NOCOLOR": "1"}
+    process = subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        kill(process)
+
+
+def kill(process):
+    """End an ansible(1) at once with all that it has started: its workers have sessions of their own."""
+    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], check=True, capture_output=True, text=True).stdout
+    children = {}
+    for pid, parent in (map(int, line.split()) for line in listed.splitlines()):
+        children.setdefault(parent, []).append(pid)
+    found = [process.pid]
+    for pid in found:
+        found += children.get(pid, ())
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.05)
+
+
+def open_change(host):
+    return "open" in console(host, f"[ -e {TOKEN} ] && echo open")
+
+
+def said(process):
+    return process.communicate(timeout=180)[0]
