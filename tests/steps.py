@@ -46,8 +46,11 @@ COLLECTION = Path("ansible_collections") / "virtnet" / "kvm"
 
 # Scenarios that only `--full` runs; all others are the covering set.
 LONG_SCENARIOS: frozenset[str] = frozenset(
-    {"article", "include_in_play", "isolated", "links", "live", "managers", "readme", "template"}
+    {"article", "include_in_play", "isolated", "links", "live", "readme", "template"}
 )
+# Scenarios whose tests are a matrix, of which they choose a covering set themselves unless VIRTNET_TEST_MATRIX is set: seconds
+# that the whole of it may take.
+MATRICES = {"managers": 4500}
 
 # How much of a host's state after a failure is printed; all of it is in a file, which a CI machine may not keep.
 EVIDENCE_LINES = 600
@@ -200,6 +203,7 @@ def environment() -> dict[str, str]:
     # With PYTHONUNBUFFERED Python reads what Ansible pipes to it byte by byte: seconds a task on connection local.
     for name in ("ANSIBLE_INVENTORY", "FORCE_COLOR", "PY_COLORS", "ANSIBLE_FORCE_COLOR", "PYTHONUNBUFFERED"):
         env.pop(name, None)
+    env.pop("VIRTNET_TEST_MATRIX", None)
     # What `make test` was given is not for the make that a step calls.
     for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "ARGS", "HOST", "LAB", "MODEL", "PURGE"):
         env.pop(name, None)
@@ -552,16 +556,16 @@ def lab_up(log: Log, anew: bool = True) -> None:
 spoilt = threading.Event()
 
 
-def molecule(log: Log, scenario: str) -> Counts:
+def molecule(log: Log, scenario: str, whole: bool = False) -> Counts:
     if spoilt.is_set():
         lab_up(log)
         spoilt.clear()
     report = JUNIT / f"molecule-{scenario}.xml"
     report.unlink(missing_ok=True)
-    status = log.command(
-        "molecule", "test", "-s", scenario, "--destroy=never",
-        env=molecule_environment(scenario) | {"PYTEST_ADDOPTS": f"--junit-xml={report} -o junit_family=xunit2"}, check=False,
-    )
+    env = molecule_environment(scenario) | {"PYTEST_ADDOPTS": f"--junit-xml={report} -o junit_family=xunit2"}
+    if whole:
+        env["VIRTNET_TEST_MATRIX"] = "whole"
+    status = log.command("molecule", "test", "-s", scenario, "--destroy=never", env=env, check=False)
     text = re.sub(r"\x1b\[[0-9;]*m", "", log.text())
     ended = re.findall(rf"\[{re.escape(scenario)} \S (\w+)\] Executed: (\w+)", text)
     actions = [(action, end) for action, end in ended if action != "verify"]
@@ -679,6 +683,10 @@ def all_steps() -> list[Step]:
             long = name in LONG_SCENARIOS
             says = f"scenario {name} on the hosts"
             steps.append(Step(f"molecule-{name}", says, run, 300, ("molecule",), full=long, lab=True, limit=1500))
+            if name in MATRICES:
+                run = functools.partial(molecule, scenario=name, whole=True)
+                says, limit = f"the whole matrix of scenario {name}", MATRICES[name]
+                steps.append(Step(f"matrix-{name}", says, run, limit // 2, ("molecule",), full=True, lab=True, limit=limit))
     if any((ROOT / "tests/integration").glob("**/test_*.py")):
         steps.append(Step("integration", "tests/integration on the hosts", lab_tests, 120, ("lab",), lab=True, limit=1500))
     steps.append(Step("lab-down", "remove the hosts, look for leftovers", lab_down, 15, ("lab",), lab=True, limit=300))

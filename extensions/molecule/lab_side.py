@@ -21,8 +21,8 @@ import testinfra
 
 PROGRAM = Path(__file__).resolve().parents[2] / "roles" / "lab_hosts" / "files"
 LOOK = (
-    "ip -o address show | sed 's/^[0-9]*: //; s/nodad//; s/ *\\\\.*//; /lo /d'; ip route | sed 's/ metric 100\\b//';"
-    " ip -6 route | sed 's/ expires.*//; s/nhid [0-9]* //' | sort;"
+    "ip -o address show | sed 's/^[0-9]*: //; s/nodad *//; s/ *\\\\.*//; /lo /d'; ip route | sed 's/ metric 100\\b//';"
+    " ip -6 route | sed 's/ expires.*//; s/ pref medium//; s/nhid [0-9]* //' | sort;"
     " ls /etc/systemd/network /etc/systemd/system/sysinit.target.wants /etc/sysctl.d;"
     " find /var/lib/virtnet /etc/virtnet -type f 2> /dev/null | xargs -r md5sum;"
     " ip -br link | sed 's/@[^ ]*/ /; s/  */ /g' | sort"
@@ -47,11 +47,15 @@ def console(host, command):
     return lab(host, "exec", host.backend.host, "--", "sh", "-c", command, check=False)
 
 
-def look(host, way=console):
-    """Return what the host has, once its router has spoken again and its addresses are there."""
+def look(host, way=console, router=True):
+    """Return what the host has, once its router has spoken again and its addresses are there.
+
+    :param router: false if it hears no router.
+    """
     for _again in range(120):
         text = way(host, LOOK)
-        if "proto ra" in text and "default" in text and variables(host)["lab_hosts_address"] in text and "tentative" not in text:
+        here = "default" in text and variables(host)["lab_hosts_address"] in text and "tentative" not in text
+        if here and ("proto ra" in text or not router):
             break
         time.sleep(0.25)
     return text

@@ -14,11 +14,17 @@ options:
     description:
       - Who brings the links back after a boot.
       - V(networkd) writes C(/etc/systemd/network/00-virtnet-*) and has systemd-networkd read them; the links are set up
-        beforehand, so nothing flaps. So it is on hosts of netplan with that renderer, too. V(none) writes nothing, the links last
-        until the next boot.
-      - V(auto) is V(networkd) where systemd-networkd runs, else V(none).
+        beforehand, so nothing flaps.
+      - V(NetworkManager) writes C(/etc/NetworkManager/system-connections/virtnet-*), which come before all other profiles of
+        their links. NetworkManager makes bridges and taps, and moves an uplink, by itself. It cannot keep a link that is down,
+        nor a port isolated, nor the spanning tree's times of a bridge without one; these are refused.
+      - V(ifupdown) writes C(/etc/network/interfaces.d/virtnet-*), which F(/etc/network/interfaces) must source, and edits no file
+        of yours. It needs nothing but ifupdown and iproute2, and a DHCP client where there was one.
+      - Hosts of netplan are served through the one that it renders for. V(none) writes nothing, the links last until the next
+        boot.
+      - V(auto) is the one that keeps the link of the default route, of those that are in use; V(none) if none is.
     type: str
-    choices: [auto, networkd, none]
+    choices: [auto, networkd, NetworkManager, ifupdown, none]
     default: auto
 attributes:
   check_mode:
@@ -36,6 +42,7 @@ notes:
 requirements:
   - iproute2 5 or newer
   - systemd 250 or newer with I(manager=networkd)
+  - NetworkManager 1.42 or newer with I(manager=NetworkManager)
 author:
   - The virtnet.kvm authors (@virtnet)
 """

@@ -126,7 +126,11 @@ extends_documentation_fragment:
 notes:
   - With systemd-networkd the bridge's file is made from that of the port it takes over, with all of its settings, and the IAID
     of its DHCP lease. The port's own file stays as it is; ours comes before it.
-  - Ports that NetworkManager or ifupdown keep are refused, unless I(manager=none).
+  - With NetworkManager its profile is made from that of the port in the same way, with the metric of its routes and the
+    identifier of its DHCP lease. NetworkManager itself moves the port then, and whatever has to do with it.
+  - With ifupdown the bridge's file is made from the stanzas of the port it takes over, and F(/etc/network/interfaces) stays as it
+    is; a C(mapping) has ifup take our stanzas for the port. A DHCP client moves with its lease.
+  - Ports that another manager than I(manager) keeps are refused, unless I(manager=none).
 seealso:
   - module: virtnet.kvm.tap_iface
   - module: virtnet.kvm.host_iface_info
@@ -259,7 +263,7 @@ bridges:
       type: dict
       returned: always
 manager:
-  description: Who brings the links back after a boot, networkd or none.
+  description: Who brings the links back after a boot, networkd, NetworkManager, ifupdown or none.
   returned: success
   type: str
   sample: networkd

@@ -13,8 +13,8 @@ description:
   - Changes links that are there already, physical ones, veths, bridges of others, any number of them in one call. State, MTU,
     MAC, addresses, routes and description.
   - What a link was before the first change is remembered on the host; I(state=absent) brings it back.
-  - With systemd-networkd the link's own file stays as it is. Ours comes before it, made from it, with what is declared. Later
-    changes of the link's own file count again after I(state=absent).
+  - The manager's own file of the link stays as it is. Ours comes before it, made from it, with what is declared. Later changes of
+    the link's own file count again after I(state=absent).
 options:
   interfaces:
     description: The links.
@@ -96,7 +96,7 @@ options:
                 type: int
       description:
         description:
-          - The link's alias, as C(ip link) shows it. It lasts until the next boot, systemd-networkd has no setting for it.
+          - The link's alias, as C(ip link) shows it. It lasts until the next boot, no manager has a setting for it.
         type: str
 extends_documentation_fragment:
   - virtnet.kvm.links
@@ -104,7 +104,8 @@ extends_documentation_fragment:
 notes:
   - Taking down the link of one's own connection, or giving it another address, is taken back after O(confirm_timeout).
   - Bridges and taps that the collection made are changed by M(virtnet.kvm.host_bridge) and M(virtnet.kvm.tap_iface).
-  - A link that NetworkManager or ifupdown keeps is refused, unless I(manager=none).
+  - With ifupdown the link's stanzas stay as they are. A C(mapping) has ifup take ours for the link, made from them.
+  - A link that another manager than I(manager) keeps is refused, unless I(manager=none).
 seealso:
   - module: virtnet.kvm.host_iface_info
 """
@@ -213,7 +214,7 @@ interfaces:
       type: dict
       returned: always
 manager:
-  description: Who brings the links back after a boot, networkd or none.
+  description: Who brings the links back after a boot, networkd, NetworkManager, ifupdown or none.
   returned: success
   type: str
   sample: networkd

@@ -185,7 +185,7 @@ taps:
       owned: true
       files: {}
 manager:
-  description: Who brings the links back after a boot, networkd or none.
+  description: Who brings the links back after a boot, networkd, NetworkManager, ifupdown or none.
   returned: success
   type: str
   sample: networkd

@@ -57,13 +57,15 @@ def _port_options(before, after):
 
 
 def create(form):
-    """Return the lines that make a link; a bridge that the manager has made (C(made)) is only given its properties."""
+    """Return the lines that make a link; one that the manager has made (C(made)) is only given its properties."""
     name = form["name"]
     if form["type"] == "bridge":
         verb = "set dev" if form.get("made") else "add name"
         lines = [f"link {verb} {name} type bridge {_bridge_options(form)}"]
         if not form["ipv6"]:
             lines.append(f"link set dev {name} addrgenmode none")
+    elif form.get("made"):
+        lines = []
     else:
         words = [f"tuntap add dev {name} mode {form['type']}"]
         words += [f"{key} {form[option]}" for key, option in (("user", "owner"), ("group", "group")) if form[option] is not None]
@@ -138,12 +140,23 @@ def between(before, after):
 
 def dynamic_away(port):
     """Return the lines that take from a link what came by DHCP or router advertisement."""
-    lines = [route_line("del", port.name, forms.route(row)) for row in port.dynamic_routes]
-    return lines + [f"address del {row['local']}/{row['prefixlen']} dev {port.name}" for row in reversed(port.dynamic)]
+    return _dynamic_routes_away(port) + _dynamic_addresses_away(port)
+
+
+def _dynamic_routes_away(port):
+    return [route_line("del", port.name, forms.route(row)) for row in port.dynamic_routes]
+
+
+def _dynamic_addresses_away(port):
+    return [f"address del {row['local']}/{row['prefixlen']} dev {port.name}" for row in reversed(port.dynamic)]
 
 
 def dynamic_onto(name, source):
     """Return the lines that give a link what came to another one by DHCP or router advertisement."""
+    return _dynamic_addresses_onto(name, source) + _dynamic_routes_onto(name, source)
+
+
+def _dynamic_addresses_onto(name, source):
     lines = []
     for row in source.dynamic:
         # Without a lifetime of its own it would stay if nobody renewed it.
@@ -152,9 +165,16 @@ def dynamic_onto(name, source):
         # The way to its subnet is a route of its manager's then, and moves with the others.
         bare = " noprefixroute" if row.get("noprefixroute") else ""
         lines.append(f"address replace {row['local']}/{row['prefixlen']} dev {name}{nodad}{bare}{times}")
-    for row in source.dynamic_routes:
+    return lines
+
+
+def _dynamic_routes_onto(name, source):
+    lines = []
+    # A gateway is taken only once the way to its subnet is there.
+    for row in sorted(source.dynamic_routes, key=lambda row: bool(row.get("gateway"))):
         expires = " expires 60" if row.get("protocol") == "ra" else ""
-        lines.append(route_line("replace", name, forms.route(row), row["protocol"]) + expires)
+        src = f" src {row['prefsrc']}" if row.get("prefsrc") else ""
+        lines.append(route_line("replace", name, forms.route(row), row["protocol"]) + src + expires)
     return lines
 
 
@@ -164,8 +184,11 @@ def moved(before, after, ports, source=None, onto=None):
     :param ports: [(form before, form after), ...] of the links that join or leave it.
     :param source: forms.Link whose dynamic addresses and routes go to the link C(onto).
     """
+    # A gateway may be static, or look so (dhclient's), and its subnet an address's that came by DHCP: such routes go before
+    # these addresses and come after them.
+    arriving = _dynamic_addresses_onto(onto, source) if source else []
     if after is None:
-        lines = [f"link delete dev {before['name']}"]
+        lines = [f"link delete dev {before['name']}", *arriving]
         before_ports = [{**one, "bridge": None} for one, _other in ports]
         for one, (_old, other) in zip(before_ports, ports):
             lines += _link_local_again(one, other) + change(one, other, nodad=True)
@@ -174,14 +197,19 @@ def moved(before, after, ports, source=None, onto=None):
         first = forms.down({**after, **({key: before[key] for key in empty} if before else empty)})
         lines = between(before, first)
         if source:
-            lines += dynamic_away(source)
+            lines += _dynamic_routes_away(source)
+            lines += arriving if onto != after["name"] else []
         for one, other in ports:
             lines += change(one, other, nodad=True)
         if ports:
             # A bridge takes over the MTU and the MAC of its ports until somebody has set them.
             lines += [f"link set dev {after['name']} address {after['mac']}", f"link set dev {after['name']} mtu {after['mtu']}"]
+        if source and onto == after["name"]:
+            lines += _dynamic_addresses_away(source) + arriving
         lines += change(first, after, nodad=True)
-    return lines + (dynamic_onto(onto, source) if source else [])
+        if source and onto != after["name"]:
+            lines += _dynamic_addresses_away(source)
+    return lines + (_dynamic_routes_onto(onto, source) if source else [])
 
 
 def grouped(lines):

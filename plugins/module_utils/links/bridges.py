@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import names
@@ -14,7 +15,6 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.errors import (
     Conflict,
     InvalidInput,
     MissingDependency,
-    VirtnetError,
 )
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import batch, forms, iproute2, neighbours, persist, sysctl
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import route_sets as others
@@ -40,7 +40,6 @@ class BridgeRoom(LinkRoom):
 
     def __init__(self, host, items, manager, adopt=False):
         super().__init__(host, items, manager, adopt)
-        self._made_all = False
         self._items = {item.name: item for item in items}
 
     # -- what is there --------------------------------------------------------------------------------------------
@@ -132,11 +131,22 @@ class BridgeRoom(LinkRoom):
         touched = [*(port.name for port in (*joining, *leaving)), *(one["name"] for one, _other in otherwise)]
         name = item.name
         if current is None:
-            after["made"] = self.manager.name != "none"
-        lines = batch.moved(current, after, pairs, uplink, name)
+            after["made"] = "bridge" in self.manager.makes
+        moves = self._moved_by_manager([*joining, *leaving])
+        pairs = [(old, new) for old, new in pairs if new["name"] not in moves]
+        source = uplink if uplink and uplink.name not in moves else None
+        if moves or current is None:
+            lines = batch.moved(self.for_ip(current), self.for_ip(after), pairs, source, name)
+        else:
+            lines = batch.moved(current, after, pairs, source, name)
         undo_pairs = [(new, old) for old, new in pairs]
-        back = uplink.name if uplink and current is None else None
-        undo = batch.moved(after, current, undo_pairs, uplink if back else None, back)
+        back = source.name if source and current is None else None
+        if current is None and moves:
+            undo = []  # it goes with its profile
+        elif moves:
+            undo = batch.moved(self.for_ip(after), self.for_ip(current), undo_pairs, None, None)
+        else:
+            undo = batch.moved(after, current, undo_pairs, source if back else None, back)
         if current is not None and not pairs and not batch.between(current, after):
             lines, undo = [], []
         sysctls = {}
@@ -153,11 +163,15 @@ class BridgeRoom(LinkRoom):
             item, current, after, {**former, **texts}, lines=(lines, undo), own=own, sysctls=sysctls,
             effect=self._effect(current, uplink, joining), always=bool(sysctls), early=early,
             baseline={**self.adopted(item), **{self._port_key(port): self._remember(port, item, uplink) for port in joining}},
-            gateways=self._gateways(after, uplink) if uplink else [], names=touched,
+            gateways=self._gateways(after, uplink) if uplink else [], names=touched, moves=moves,
             **({"verb": "take_over"} if uplink else {}),
         )
         plan.after[name] = self.normal({**after, "owned": True}, dict(sorted(texts.items())))
         return op
+
+    def _moved_by_manager(self, ports):
+        """Return the names of those ports that the manager takes into a bridge or out of it by itself."""
+        return [port.name for port in ports if self.manager.moves and port.kind not in _TAPS]
 
     def _other_options(self, item, joining):
         """Return (form before, form after) of the ports that stay and are set otherwise than declared."""
@@ -201,7 +215,7 @@ class BridgeRoom(LinkRoom):
                     "Stop the guests of the macvtap network first.",
                 )
             keeper = persist.keeper(port)
-            if keeper and self.manager.name != "none":
+            if keeper not in (None, self.manager.name) and self.manager.name != "none":
                 raise Conflict(
                     f"{keeper} keeps {name}", item.name, where,
                     "Change it there, or say manager: none for a change until the next boot.",
@@ -244,6 +258,7 @@ class BridgeRoom(LinkRoom):
         if uplink:
             for key in ("addresses", "gateway"):
                 target[key] = [*target[key], *(one for one in uplink.form[key] if one not in target[key])]
+            target["metrics"] = {**target.get("metrics", {}), **uplink.form["metrics"]}
             target["routes"] = sorted([*target["routes"], *uplink.form["routes"]], key=forms.route_key)
         target.update(item.values, description=forms.ALIAS, owned=True, ports=sorted(ports))
         target["port_options"] = [
@@ -268,7 +283,7 @@ class BridgeRoom(LinkRoom):
         if uplink and self.manager.name != "none":
             file_dns = item.more.get("dns")
             if file_dns is None:
-                target["dns"] = persist.dns_of(base)
+                target["dns"] = self.manager.dns_of(base)
         texts = self.manager.link_files(target, base=base, dns=item.more.get("dns"))
         for name in ports:
             port = self.links.get(name)
@@ -283,7 +298,7 @@ class BridgeRoom(LinkRoom):
 
     @staticmethod
     def _gateways(after, uplink):
-        found = list(after["gateway"])
+        found = forms.default_gateways(after)
         found += [row["gateway"] for row in uplink.dynamic_routes if row.get("dst") == "default" and row.get("gateway")]
         four = [one for one in found if ":" not in one]
         return (four or found)[:1]
@@ -337,17 +352,24 @@ class BridgeRoom(LinkRoom):
         own = self._own(item, link.ports)
         for port in ports:
             own.update(self.manager.own(port.name))
+        # What came by DHCP goes back with it, should the removal fail.
+        dynamic = dataclasses.replace(taken, dynamic=link.dynamic, dynamic_routes=link.dynamic_routes) if taken else None
         # It is the manager who makes it again, if it ever comes to that.
         back = {**current, "made": bool(self.manager.seeds(item.name, own))}
         texts = self._of_former(ports)
         early = {path: text for path, text in self._changes(own, texts).items() if ports and path.endswith(".network")}
         if early:
-            # networkd asks for addresses itself again.
-            source = onto = None
+            # networkd asks for addresses itself again; and it would put a port that leaves back in (257 dies of a bridge that
+            # goes then).
+            source = onto = dynamic = None
+        moves = self._moved_by_manager(ports)
+        pairs = [(old, new) for old, new in pairs if new["name"] not in moves]
+        if moves:
+            early, source, onto, dynamic = self._changes(own, texts), None, None, None
+        undo = batch.moved(after, back, [(b, a) for a, b in pairs], dynamic, item.name)
         return self.op(
-            item, current, after, texts,
-            lines=(batch.moved(current, after, pairs, source, onto), batch.moved(after, back, [(b, a) for a, b in pairs])),
-            own=own, early=early, effect="recreate" if guests else ("live" if taken else "none"),
+            item, current, after, texts, lines=(batch.moved(current, after, pairs, source, onto), undo),
+            own=own, early=early, moves=moves, effect="recreate" if guests else ("live" if taken else "none"),
             names=[port.name for port in ports], gateways=self._gateways(self._former(taken), link) if taken else [],
             verb="give_back" if taken else ("restore" if known else "delete"),
         )
@@ -367,27 +389,30 @@ class BridgeRoom(LinkRoom):
                 if one.name in self._done:
                     self._await_gateway(one)
             return
+        self._prepare(op)
+        if op.args["gateways"] or op.args["moves"]:
+            self._move(op)
+        super().apply(op)
+
+    def _move(self, op):
+        """Move the uplink, or what else the manager moves by itself, and wait for its gateway."""
+        self._set_sysctls({key: value for key, value in op.args["sysctls"].items() if value == 0})
+        began = time.monotonic()
         try:
-            self._have_made()
-        except VirtnetError as error:
-            self._take_back(op, error, self._unmake)
-            raise
-        if op.args["early"]:
-            # networkd would put a port that leaves back in: it must know beforehand (and 257 dies of a bridge that goes then).
-            self.manager.write(op.args["early"])
-            self.manager.reload(op.args["names"])
-        if op.args["gateways"]:
-            self._set_sysctls({key: value for key, value in op.args["sysctls"].items() if value == 0})
-            began = time.monotonic()
-            try:
+            if op.args["moves"]:
+                self.manager.write(op.args["files"])
+                self.manager.move(op.args["moves"], op.name)
+            else:
+                self.manager.let_go([op.name, *op.args["names"]])
+                began = time.monotonic()
                 iproute2.batch(self.host, op.args["lines"], "moving the uplink", op.name)
-            except CommandFailed:
-                self._put_back(op)
-                raise
-            self._done.add(op.name)
+                self._done.add(op.name)
+        except CommandFailed:
+            self._put_back(op)
+            raise
+        if op.args["gateways"]:
             self._await_gateway(op)
             self._away_s = time.monotonic() - began
-        super().apply(op)
 
     def _await_gateway(self, op):
         """Look whether the gateway answers through the link that has the addresses now; else put all of it back."""
@@ -401,26 +426,10 @@ class BridgeRoom(LinkRoom):
             self._done.discard(op.name)
             raise self.silent(gateway, link, op.name)
 
-    def _have_made(self):
-        """Have the manager make all bridges of the plan that are not there yet, once."""
-        seeds = {}
-        for op in self._queue:
-            if op.args["create"]:
-                seeds[op.name] = self.manager.seeds(op.name, op.args["files"])
-        if any(seeds.values()) and not self._made_all:
-            self._made_all = True
-            self.manager.make(seeds)
-
-    def _unmake(self, op):
-        """Take back what the manager was told of a bridge to be made; no port was moved yet."""
-        self.manager.write(op.args["old_files"])
-        self.manager.reload([])
-        self._forget(op)
-
     def _put_back(self, op):
         self.revert(op)
         if op.args["files"]:
-            self.manager.renew(op.args["names"])
+            self.manager.renew([op.name, *op.args["names"]])
 
     def finish(self, plan):
         super().finish(plan)

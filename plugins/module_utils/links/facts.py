@@ -91,6 +91,6 @@ def gather(host, names=None, macs=None):
     facts = []
     for link in sorted(wanted, key=lambda one: one.row.get("ifindex", 0)):
         one = fact(link, _manager(link, networkd, of_libvirt), routes.get(link.name, ()), addresses.get(link.name, ()))
-        one["owned"] = one["owned"] or any(path.endswith(".netdev") for path in manager.own(link.name))
+        one["owned"] = one["owned"] or manager.made(link.name)
         facts.append(one)
     return facts

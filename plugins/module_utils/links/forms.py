@@ -113,16 +113,35 @@ def is_default(to):
 
 
 def split_gateways(routes):
-    """Return (gateways, other routes): a default route without a metric of its own is a gateway."""
-    gateways = [one["via"] for one in routes if one["to"] in _DEFAULTS and one["metric"] is None and one["via"]]
-    others = [one for one in routes if one["to"] not in _DEFAULTS or one["metric"] is not None or not one["via"]]
-    return sorted(gateways, key=address_key), sorted(others, key=route_key)
+    """Return (gateways, other routes, {IP version: metric of its gateway, if it has one}).
+
+    A default route is a gateway if it has no metric of its own, or is the only one of its version: NetworkManager and dhcpcd give
+    each link a metric.
+    """
+    gateways, metrics = [], {}
+    for version, to in zip(("4", "6"), _DEFAULTS):
+        defaults = [one for one in routes if one["to"] == to and one["via"]]
+        found = [one for one in defaults if one["metric"] is None] or (defaults if len(defaults) == 1 else [])
+        gateways += found
+        if found and found[0]["metric"] is not None:
+            metrics[version] = found[0]["metric"]
+    others = [one for one in routes if one not in gateways]
+    return sorted((one["via"] for one in gateways), key=address_key), sorted(others, key=route_key), metrics
 
 
 def all_routes(form):
     """Return the routes of a form, gateways included."""
-    defaults = [{"to": _DEFAULTS[":" in via], "via": via, "metric": None} for via in form.get("gateway") or []]
+    metrics = form.get("metrics") or {}
+    defaults = [
+        {"to": _DEFAULTS[":" in via], "via": via, "metric": metrics.get("46"[":" in via])} for via in form.get("gateway") or []
+    ]
     return [*(form.get("routes") or []), *defaults]
+
+
+def default_gateways(form):
+    """Return the gateways of all default routes of a form, whatever their metrics (NetworkManager gives each link one)."""
+    found = [one["via"] for one in all_routes(form) if is_default(one["to"]) and one["via"]]
+    return sorted(set(found), key=address_key)
 
 
 def lost_routes(form, more=()):
@@ -138,7 +157,7 @@ def lost_routes(form, more=()):
 
 
 def _form(row, addresses, routes):
-    gateways, others = split_gateways(routes)
+    gateways, others, metrics = split_gateways(routes)
     form = {
         "name": row["ifname"],
         "type": _kind(row),
@@ -149,6 +168,7 @@ def _form(row, addresses, routes):
         "description": row.get("ifalias"),
         "addresses": addresses,
         "gateway": gateways,
+        "metrics": metrics,
         "routes": others,
     }
     data = _data(row)

@@ -120,7 +120,7 @@ class InterfaceRoom(LinkRoom):
         if link.kind == "loopback":
             raise InvalidInput("it is the loopback", item.name, f"{item.option}.name", "Leave it alone.")
         keeper = persist.keeper(link)
-        if keeper and self.manager.name != "none" and item.wanted:
+        if keeper not in (None, self.manager.name) and self.manager.name != "none" and item.wanted:
             raise Conflict(
                 f"{keeper} keeps it", item.name, f"{item.option}.name",
                 "Change it there, or say manager: none for a change until the next boot.",
@@ -167,5 +167,5 @@ class InterfaceRoom(LinkRoom):
         """Return the form to go back to; what the link's place in a bridge decides stays as it is now."""
         target = {**known, "bridge": current["bridge"], "owned": False}
         if current["bridge"]:
-            target.update(addresses=current["addresses"], gateway=current["gateway"], routes=current["routes"])
+            target.update({key: current.get(key) for key in ("addresses", "gateway", "metrics", "routes")})
         return target

@@ -50,6 +50,8 @@ class LinkRoom(engine.Room):
         self._silent = set()
         self._away_s = None
         self._journal = {}
+        self._prepared = set()
+        self._made_already = set()
         self._queue = []
         self._done = set()
         self._failed = {}
@@ -77,12 +79,12 @@ class LinkRoom(engine.Room):
         return True
 
     def owned(self, link):
-        return link.alias == forms.ALIAS or any(path.endswith(".netdev") for path in self.manager.own(link.name))
+        return link.alias == forms.ALIAS or self.manager.made(link.name)
 
     def form(self, link):
         """Return all that is known of a link, as batch and manager take it."""
         form = {**link.form, "owned": self.owned(link)}
-        if any(path.endswith(".netdev") for path in self.manager.own(link.name)):
+        if self.manager.made(link.name):
             # The file is the mark too; a host without udev does not set the alias at boot.
             form["description"] = forms.ALIAS
         return form
@@ -134,17 +136,32 @@ class LinkRoom(engine.Room):
         lines, undo = more.get("lines") or (batch.between(current, after), batch.between(after, current))
         if not lines and not changes and not more.get("always"):
             return None
+        early, verb = more.get("early", {}), more.get("verb") or self._verb(current, after, lines)
+        again = verb == "recreate" and after["type"] in self.manager.makes
+        if self.manager.moves and (after is None or again):
+            # It would make the link anew as soon as that is gone.
+            early = changes if after is None else dict.fromkeys(own)
+        if again:
+            lines, undo = (batch.create({**self.for_ip(one), "made": True}) for one in (after, current))
+        elif current is None and after and after.get("made") and "lines" not in more:
+            lines = batch.create(self.for_ip(after))
         return Op(
-            self.kind, item.name, more.get("verb") or self._verb(current, after, lines), more.get("effect", "none"),
+            self.kind, item.name, verb, more.get("effect", "none"),
             note=self._note(current, after, changes),
             args={
                 "lines": lines, "undo": undo, "files": changes,
                 "old_files": {path: own.get(path) for path in changes}, "baseline": more.get("baseline", {}),
                 "sysctls": more.get("sysctls", {}), "gateways": more.get("gateways", []), "names": more.get("names", []),
-                "early": more.get("early", {}), "create": current is None and after is not None,
-                "delete": current is not None and after is None, "after": after,
+                "early": early, "create": (current is None and after is not None) or again,
+                "delete": (current is not None and after is None) or again, "after": after, "moves": more.get("moves", []),
             },
         )
+
+    def for_ip(self, form):
+        """Return the form as far as ip(8) is to set it up: what the manager makes or moves has its addresses from there."""
+        if form is None or not self.manager.moves:
+            return form
+        return {**form, "addresses": [], "gateway": [], "routes": []}
 
     @staticmethod
     def _changes(own, texts):
@@ -218,7 +235,8 @@ class LinkRoom(engine.Room):
             reload=self.manager.reload_lines(sorted({name for op in ops for name in (op.name, *op.args["names"])})),
         )
         self._silent = {
-            gateway for name in self._guarded if name in self.links for gateway in self.links[name].form["gateway"]
+            gateway for name in self._guarded if name in self.links
+            for gateway in forms.default_gateways(self.links[name].form)
             if not neighbours.answers(self.host, name, gateway, 1)
         }
         armed = guard.Guard(self.host, self._guarded, self.window_s)
@@ -236,7 +254,7 @@ class LinkRoom(engine.Room):
         for op in plan.ops:
             if op.kind != self.kind or op.name not in self._guarded or not op.args["after"]:
                 continue
-            for gateway in op.args["after"]["gateway"]:
+            for gateway in forms.default_gateways(op.args["after"]):
                 if gateway not in self._silent and not neighbours.answers(self.host, op.name, gateway, GATEWAY_S):
                     raise self.silent(gateway, op.name, op.name)
 
@@ -266,6 +284,7 @@ class LinkRoom(engine.Room):
         if op.kind == "manager":
             (self.manager.restart if op.args["restart"] else self.manager.reload)(op.args["names"])
             return
+        self._prepare(op)
         try:
             # Before, what allows (0); after, what forbids.
             self._set_sysctls({key: value for key, value in op.args["sysctls"].items() if value == 0})
@@ -281,6 +300,39 @@ class LinkRoom(engine.Room):
                 self._forget(op)  # ip's own part is as it was
             raise
 
+    def _prepare(self, op):
+        """Do what the manager must know or do before ip(8); once for each operation."""
+        if op.name in self._prepared:
+            return
+        self._prepared.add(op.name)
+        if op.args["early"] and not op.args["moves"]:
+            self.manager.write(op.args["early"])
+            self.manager.reload(op.args["names"])
+        try:
+            self._have_made(op)
+        except VirtnetError as error:
+            self._take_back(op, error, self._unmake)
+            raise
+
+    def _have_made(self, op):
+        """Have the manager make this link if it must be its own, and with it all of the plan that were not there before."""
+        seeds = {}
+        for one in self._queue:
+            if one.name in self._made_already or not one.args["create"] or one.args["moves"]:
+                continue
+            if one.args["after"]["type"] in self.manager.makes and (one is op or not one.args["delete"]):
+                seeds[one.name] = self.manager.seeds(one.name, one.args["files"])
+        self._made_already |= set(seeds)
+        seeds = {name: found for name, found in seeds.items() if found}
+        if seeds:
+            self.manager.make(seeds)
+
+    def _unmake(self, op):
+        """Take back what the manager was told of a link to be made."""
+        self.manager.write(op.args["old_files"])
+        self.manager.reload([])
+        self._forget(op)
+
     def _set_sysctls(self, sysctls):
         for key, value in sysctls.items():
             if self.host.sysctl(key) not in (None, str(value)):
@@ -289,12 +341,17 @@ class LinkRoom(engine.Room):
     def revert(self, op):
         if op.kind == "manager":
             return
+        if self.manager.moves and op.args["create"]:
+            self.manager.write(dict.fromkeys(self.manager.seeds(op.name, op.args["files"])))
+            self.manager.reload([])
         seeds = self._seeds_back(op)
         if seeds and not os.path.exists(f"/sys/class/net/{op.name}"):
             self.manager.make({op.name: seeds})
         if op.args["undo"]:
             iproute2.batch(self.host, op.args["undo"], "putting it back", op.name, force=True)
         self.manager.write(op.args["old_files"])
+        if self.manager.moves:
+            self.manager.renew([*op.args["names"], op.name])
         self._forget(op)
 
     @staticmethod
@@ -324,6 +381,9 @@ class LinkRoom(engine.Room):
             return
         ahead = [one for one in self._queue[self._queue.index(op) :] if one.name not in self._done | set(self._failed)]
         ahead = [one for one in ahead if one is op or not (one.args["gateways"] or one.args["early"])]
+        for one in ahead:
+            if one.args["delete"] and not one.args["create"] and not os.path.exists(f"/sys/class/net/{one.name}"):
+                one.args["lines"] = [line for line in one.args["lines"] if not line.startswith("link delete ")]
         lines = [line for one in ahead for line in one.args["lines"]]
         together = batch.grouped(lines)
         try:

@@ -38,7 +38,7 @@ LINK = {
     "mac": {"type": "str"},
     "addresses": {"type": "list", "elements": "str"},
 }
-MANAGER = {"type": "str", "choices": ["auto", "networkd", "none"], "default": "auto"}
+MANAGER = {"type": "str", "choices": ["auto", "networkd", "NetworkManager", "ifupdown", "none"], "default": "auto"}
 #: documented in plugins/doc_fragments/guard.py
 GUARD = {
     "confirm": {"type": "bool", "default": True},

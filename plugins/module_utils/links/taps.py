@@ -43,6 +43,8 @@ class TapRoom(LinkRoom):
                 )
             texts = self.manager.link_files(target)
             after = forms.down(target)
+            if current is None:
+                after["made"] = after["type"] in self.manager.makes
             effect = self._effect(current, after)
             ops.append(self.op(item, current, after, texts, effect=effect, baseline=self.adopted(item)))
             plan.after[item.name] = self.normal({**after, "owned": True}, texts)

@@ -99,7 +99,12 @@ KIND = {
     "links/management": "effects",
     "links/neighbours": "effects",
     "links/persist": "effects",
+    "links/persist/ifupdown": "effects",
+    "links/persist/ifupdown_adopt": "pure",
+    "links/persist/ifupdown_files": "pure",
     "links/persist/networkd": "effects",
+    "links/persist/networkmanager": "effects",
+    "links/persist/networkmanager_files": "pure",
     "links/persist/networkd_files": "pure",
     "links/return_routes": "pure",
     # Its function run() is the main() of three modules.
@@ -123,11 +128,11 @@ KIND = {
 }
 #: What pure code may import besides the pure files of ours.
 HARMLESS = {
-    "__future__", "abc", "base64", "binascii", "collections", "copy", "dataclasses", "enum", "functools", "hashlib", "ipaddress",
-    "itertools", "json", "lxml", "math", "operator", "re", "shlex", "stat", "string", "struct", "textwrap", "typing",
-    "unicodedata",
+    "__future__", "abc", "base64", "binascii", "collections", "configparser", "copy", "dataclasses", "enum", "fnmatch",
+    "functools", "hashlib", "io", "ipaddress", "itertools", "json", "lxml", "math", "operator", "re", "shlex", "stat", "string",
+    "struct", "textwrap", "typing", "unicodedata",
 }
-EXCUSED = {("proof/packets", "_socket")}
+EXCUSED = {("proof/packets", "_socket"), ("links/persist/networkmanager_files", "uuid")}
 #: Names of objects that lead to the host; in `names`, `host` is a host's name, in these files a part of what was declared.
 HANDLES = {"client", "connection", "module"}
 LAYERS = ("ground", "engine", "room")

@@ -17,6 +17,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandF
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, sysctl
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import networkd_files as texts
 
+UNIT = "systemd-networkd.service"
 _FOLDERS = ("/etc/systemd/network", "/run/systemd/network", "/usr/lib/systemd/network", "/lib/systemd/network")
 _LEASES = "/run/systemd/netif/leases"
 _BUSY = ("pending", "initialized", "configuring")
@@ -28,15 +29,15 @@ class Networkd:
     """Writes C(/etc/systemd/network/00-virtnet-*) and has networkd adopt them."""
 
     name = "networkd"
+    #: Kinds of links that it must have made itself.
+    makes = ("bridge",)
+    #: Ports are moved by ip(8).
+    moves = False
 
     def __init__(self, host):
         self._host = host
         self._files = {}
         self._listed = None
-
-    @staticmethod
-    def available(host):
-        return host.run(["systemctl", "is-active", "--quiet", "systemd-networkd.service"], check=False)[0] == 0
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -60,6 +61,15 @@ class Networkd:
                 raise Conflict(f"{path} is not one of virtnet.kvm's", name, cure="Move it away.")
             found[path] = text
         return found
+
+    def made(self, name):
+        """Whether our files say that we made the link."""
+        return any(path.endswith(".netdev") for path in self.own(name))
+
+    @staticmethod
+    def dns_of(text):
+        """Return the DNS servers that a .network file names."""
+        return texts.Network(text).values("Network", "DNS")
 
     def _links(self):
         if self._listed is None:
@@ -116,7 +126,7 @@ class Networkd:
 
     def dns(self, name):
         """Return the DNS servers that our file names."""
-        return texts.Network(self._files.get(texts.path(name, "network"), "")).values("Network", "DNS")
+        return self.dns_of(self._files.get(texts.path(name, "network"), ""))
 
     def ageing(self, name):
         """Return the ageing time of a bridge that our file names, in seconds; None without one."""
@@ -146,8 +156,8 @@ class Networkd:
         if text is None:
             return None
         file = texts.Network(text)
-        gateway, routes = forms.split_gateways(file.routes)
-        return {"addresses": file.addresses, "gateway": gateway, "routes": routes}
+        gateway, routes, metrics = forms.split_gateways(file.routes)
+        return {"addresses": file.addresses, "gateway": gateway, "metrics": metrics, "routes": routes}
 
     def port_files(self, name, bridge, uplink=False, options=None):
         """Return {path: text} of a bridge's port; with C(options) what is declared of it; the rest of our file stays."""
@@ -181,6 +191,9 @@ class Networkd:
                     f"systemd-networkd did not make it within {WAIT_S} s", missing[0], cure="See journalctl -u systemd-networkd."
                 )
             time.sleep(0.05)
+
+    def let_go(self, names):
+        """Nothing: networkd reads its files only when it is told to, and what it asked for by DHCP moves without it."""
 
     def _read_again(self):
         """Have networkd read its files; one that has just died (257 can, of a bridge that goes) is started again by systemd."""

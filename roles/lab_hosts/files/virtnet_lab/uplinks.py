@@ -78,7 +78,10 @@ def _ifupdown(config: Config, host: Host) -> Texts:
         lines += ["iface eth0 inet dhcp"]
     else:
         lines += ["iface eth0 inet static", f"    address {host.address}", f"    gateway {config.gateway.address.ip}"]
-    lines += ["", "iface eth0 inet6 static", f"    address {host.address6}", "    accept_ra 2", "    autoconf 0"]
+    lines += ["", "iface eth0 inet6 static", f"    address {host.address6}"]
+    if not (host.addressing == "dhcp" and host.release == "trixie"):
+        # There dhcpcd listens to the router; whether the kernel heard it too would be a matter of chance.
+        lines += ["    accept_ra 2", "    autoconf 0"]
     return {"etc/network/interfaces": ("\n".join([*lines, "", "source /etc/network/interfaces.d/*"]) + "\n", 0o644)}
 
 

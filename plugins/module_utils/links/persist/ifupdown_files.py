@@ -1,0 +1,577 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Files of ifupdown: interfaces(5), written and read. Pure.
+
+A file of ours has up to three parts, each an C(iface) stanza or more of one name: what makes and sets the link, what its
+user's stanzas said, and addresses and routes that those do not have. ifup(8) takes stanzas of one name one after the other.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+import re
+import shlex
+from dataclasses import dataclass, field
+
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms
+
+MAIN = "/etc/network/interfaces"
+FOLDER = "/etc/network/interfaces.d"
+PREFIX = "virtnet-"
+HEADER = "# Made by virtnet.kvm; changes are lost. See /etc/virtnet/README."
+STATE = "/run/network/ifstate"
+LEASES = "/var/lib/dhcp"
+
+#: Logical names (interfaces(5), MAPPING) of links that are there without us begin so. NEW: nobody had ifup set it up before.
+LOGICAL = PREFIX
+NEW = PREFIX + "new-"
+_PORT = "port-"
+
+_COMMANDS = ("pre-up", "up", "post-up", "pre-down", "down", "post-down")
+#: What is said of the link itself, and stays with it when its addresses go to a bridge.
+_OF_LINK = ("hwaddress", "mtu", "vlan-", "bond-", "ethtool-", "offload-", "hardware-", "driver-", "link-", "wpa-", "wireless-")
+#: What belongs to an address of a static stanza, and goes with it.
+_OF_ADDRESS = ("address", "netmask", "broadcast", "gateway", "metric", "pointopoint", "scope", "preferred-lifetime")
+_SYSCTL = "/proc/sys/net/ipv6/conf/$IFACE"
+#: An option by which a stanza of ours is known from one that was copied; ifup hands it to its scripts and does no more with it.
+_MARK = "virtnet"
+#: sysctls of an IPv6 stanza (interfaces(5)) that not every method of it has.
+_OF_RA = {"accept_ra": "accept_ra", "autoconf": "autoconf", "privext": "use_tempaddr"}
+_NO_LINK_LOCAL = "ip link set dev $IFACE addrgenmode none"
+#: What we say of a port, and what its user may have said of it as a port of another bridge.
+_OF_PORT = re.compile(r"addrgenmode none|\bip link add name\b|\bmaster\b|\bbridge_slave\b|^ip link set dev \$IFACE down$")
+
+
+def path(name):
+    return f"{FOLDER}/{PREFIX}{name}"
+
+
+def logical(name, before, is_port=False):
+    """Return the logical name of a link whose stanzas stand in a file of ours; C(before) is what ifup knows it as, or nothing."""
+    new = not before or before.startswith(NEW)
+    return (NEW if new else LOGICAL) + (_PORT if is_port else "") + name
+
+
+@dataclass
+class Stanza:
+    """A stanza: C(words) of its first line, C(options) [(key, value), ...] of the lines below it."""
+
+    words: list
+    options: list = field(default_factory=list)
+
+    @property
+    def kind(self):
+        return self.words[0]
+
+    @property
+    def name(self):
+        return self.words[1] if len(self.words) > 1 else ""
+
+    @property
+    def family(self):
+        return self.words[2] if len(self.words) > 2 else ""
+
+    @property
+    def method(self):
+        return self.words[3] if len(self.words) > 3 else ""
+
+    def get(self, *keys):
+        return next((value for key, value in self.options if key in keys), None)
+
+    def text(self):
+        return " ".join(self.words) + "\n" + "".join(f"    {key} {value}".rstrip() + "\n" for key, value in self.options)
+
+
+_BEGINS = re.compile(r"(iface|mapping|auto|allow-\S+|no-auto-down|no-scripts|source|source-directory|template|rename)\s")
+
+
+def parse(text):
+    """Return the stanzas of a file, in order."""
+    found = []
+    for line in re.sub(r"\\\n", " ", text).splitlines():
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        if _BEGINS.match(line):
+            found.append(Stanza(line.split()))
+        elif found:
+            key, _space, value = line.partition(" ") if "\t" not in line.split(" ")[0] else line.partition("\t")
+            found[-1].options.append((key, value.strip()))
+    return found
+
+
+def render(stanzas):
+    """Return the text of a file of ours."""
+    return "\n".join([HEADER + "\n", *(one.text() for one in stanzas)])
+
+
+def sources(stanzas):
+    """Return the patterns of glob(7) of all files that these name, those of C(source-directory) marked by a slash at the end."""
+    found = []
+    for one in stanzas:
+        if one.kind in ("source", "source-directory"):
+            for word in one.words[1:]:
+                whole = word if word.startswith("/") else f"/etc/network/{word}"
+                found.append(whole.rstrip("/") + "/" if one.kind == "source-directory" else whole)
+    return found
+
+
+def is_sourced(place, patterns):
+    """Return whether a file is among those that C(sources()) names."""
+    folder, _slash, base = place.rpartition("/")
+    for pattern in patterns:
+        if pattern.endswith("/"):
+            if pattern[:-1] == folder and re.fullmatch(r"[A-Za-z0-9_-]+", base):
+                return True
+        elif fnmatch.fnmatch(place, pattern) and pattern.count("/") == place.count("/"):
+            return True
+    return False
+
+
+def brought_up(stanzas, name):
+    """Return whether ifup sets a link up by itself, at boot or when it appears."""
+    return any(
+        (one.kind == "auto" or one.kind.startswith("allow-")) and any(fnmatch.fnmatch(name, word) for word in one.words[1:])
+        for one in stanzas
+    )
+
+
+def is_mapped(stanzas, name):
+    return any(one.kind == "mapping" and any(fnmatch.fnmatch(name, word) for word in one.words[1:]) for one in stanzas)
+
+
+def states(text):
+    """Return {link: logical name} of C(/run/network/ifstate)."""
+    return {line.partition("=")[0]: line.partition("=")[2] for line in text.split() if "=" in line}
+
+
+def leased(text):
+    """Return the IPv4 routes that a lease file of dhclient's tells of, as forms have them: they look like declared ones."""
+    found = []
+    for option, value in re.findall(r"^\s*option (routers|rfc3442-classless-static-routes) ([^;]+);", text, re.MULTILINE):
+        if option == "routers":
+            found += [{"to": "0.0.0.0/0", "via": one.strip(), "metric": None} for one in value.split(",")]
+            continue
+        numbers = [int(one) for one in re.findall(r"\d+", value)]
+        while numbers:
+            length = numbers.pop(0)
+            octets = (length + 7) // 8
+            if length > 32 or len(numbers) < octets + 4:
+                break
+            to = ".".join(map(str, [*numbers[:octets], *[0] * (4 - octets)]))
+            via = ".".join(map(str, numbers[octets : octets + 4]))
+            numbers = numbers[octets + 4 :]
+            network = str(ipaddress.ip_network(f"{to}/{length}", strict=False))
+            found.append({"to": network, "via": None if ipaddress.ip_address(via).is_unspecified else via, "metric": None})
+    return found
+
+
+# -- addresses and routes of stanzas ----------------------------------------------------------------------------------
+
+
+def _address(stanza):
+    """Return the address of a static stanza with its prefix length; None without one."""
+    text = stanza.get("address") if stanza.method == "static" else None
+    if not text:
+        return None
+    if "/" not in text:
+        netmask = stanza.get("netmask")
+        text += f"/{netmask}" if netmask else ("/64" if stanza.family == "inet6" else "/32")
+    try:
+        return str(ipaddress.ip_interface(text))
+    except ValueError:
+        return None
+
+
+def _gateway(stanza):
+    """Return the route of a stanza's gateway, None without one."""
+    via = stanza.get("gateway") if stanza.method == "static" else None
+    if not via or via == "none":
+        return None
+    metric = stanza.get("metric")
+    return {"to": _default(via), "via": via, "metric": int(metric) if metric and metric != "0" else None}
+
+
+def _default(via):
+    return "::/0" if ":" in via else "0.0.0.0/0"
+
+
+def _route(command):
+    """Return the route that a command C(ip route add) makes, as forms have it; None if it is none, or not one of theirs."""
+    words = command.split()
+    if words[:1] != ["ip"]:
+        return None
+    six = words[1:2] == ["-6"]
+    words = words[2:] if words[1:2] in (["-6"], ["-4"]) else words[1:]
+    if len(words) < 3 or words[0] not in ("route", "ro", "r") or words[1] not in ("add", "replace", "append"):
+        return None
+    to, rest = words[2], words[3:]
+    found = {"to": to, "via": None, "metric": None}
+    while rest:
+        key, value, rest = rest[0], (rest[1:2] or [""])[0], rest[2:]
+        if key == "onlink":
+            rest = [value, *rest] if value else rest
+        elif key == "via":
+            found["via"] = value
+        elif key == "metric" and value.isdecimal():
+            found["metric"] = int(value)
+        elif key in ("table", "type"):
+            return None
+    try:
+        if to == "default":
+            found["to"] = "::/0" if six or ":" in (found["via"] or "") else "0.0.0.0/0"
+        else:
+            found["to"] = str(ipaddress.ip_network(to, strict=False))
+    except ValueError:
+        return None
+    return found
+
+
+def _address_line(address):
+    six = ":" in address
+    broadcast = " broadcast +" if not six and int(address.rpartition("/")[2]) < 31 else ""
+    # With a port that comes late, duplicate address detection would fail the whole of it.
+    return ("up", f"ip address replace {address} dev $IFACE{broadcast}{' nodad' if six else ''}")
+
+
+def _route_line(one):
+    via = f" via {one['via']}" if one["via"] else ""
+    metric = f" metric {one['metric']}" if one["metric"] is not None else ""
+    return ("up", f"ip route replace {one['to']}{via} dev $IFACE{metric} proto static")
+
+
+def _ours(name, part, options):
+    return Stanza(["iface", name, "inet", "manual"], [(_MARK, part), *options])
+
+
+def _move(stanza, address):
+    """Give a static stanza another address, or none."""
+    options = [entry for entry in stanza.options if entry[0] not in ("address", "netmask", "broadcast", "pointopoint")]
+    if address is not None:
+        stanza.options = [("address", address), *options]
+        return
+    stanza.words[3] = "manual"
+    stanza.options = [
+        ("pre-up", f"sysctl -q -e -w net.ipv6.conf.$IFACE.{_OF_RA[key]}={value}") if key in _OF_RA else (key, value)
+        for key, value in options if key not in _OF_ADDRESS
+    ]
+
+
+class File:
+    """The C(iface) stanzas of one name under edit.
+
+    C(lines) are those that make and set the link, C(kept) stanzas that were copied; C(..._beside) come beside theirs.
+    """
+
+    def __init__(self, text=""):
+        self.kept = []
+        self.lines = []
+        self.addresses_beside = []
+        self.routes_beside = []
+        self.down = False
+        self._dns_beside = []
+        for one in parse(text):
+            if one.kind != "iface":
+                continue
+            if one.get(_MARK) is None:
+                self.kept.append(one)
+                continue
+            for key, value in one.options:
+                self._read(key, value)
+
+    def _read(self, key, value):
+        route = _route(value)
+        if key.startswith("dns-"):
+            self._dns_beside += [(key, value)]
+        elif value.startswith("ip address replace "):
+            self.addresses_beside.append(value.split()[3])
+        elif route:
+            self.routes_beside.append(route)
+        elif value == "ip link set dev $IFACE down":
+            self.down = True
+        elif key != _MARK and not value.startswith("ip address flush "):
+            self.lines.append((key, value))
+
+    @property
+    def addresses(self):
+        return [*filter(None, map(_address, self.kept)), *self.addresses_beside]
+
+    @property
+    def routes(self):
+        found = [*filter(None, map(_gateway, self.kept))]
+        for one in self.kept:
+            found += filter(None, (_route(value) for key, value in one.options if key in ("up", "post-up")))
+        return found + [one for one in self.routes_beside if one not in found]
+
+    @property
+    def dynamic(self):
+        """Whether the link asks for an IPv4 address by itself."""
+        return any(one.family == "inet" and one.method == "dhcp" for one in self.kept)
+
+    @property
+    def dns(self):
+        options = [one for stanza in self.kept for one in stanza.options] + self._dns_beside
+        return [server for key, value in options if key in ("dns-nameservers", "dns-nameserver") for server in value.split()]
+
+    def set_addresses(self, wanted):
+        if sorted(self.addresses) == sorted(wanted):
+            return
+        new = [one for one in wanted if one not in self.addresses]
+        for one in self.kept:
+            known = _address(one)
+            if known and known not in wanted:
+                other = next((each for each in new if (":" in each) == (":" in known)), None)
+                new = [each for each in new if each != other]
+                _move(one, other)
+        there = [*filter(None, map(_address, self.kept))]
+        self.addresses_beside = [one for one in wanted if one not in there]
+
+    def set_routes(self, wanted):
+        def key(routes):
+            return sorted(routes, key=forms.route_key)
+
+        if key(self.routes) == key(wanted):
+            return
+        for one in self.kept:
+            if _gateway(one) and _gateway(one) not in wanted:
+                one.options = [entry for entry in one.options if entry[0] not in ("gateway", "metric")]
+            one.options = [
+                entry for entry in one.options
+                if entry[0] not in ("up", "post-up") or _route(entry[1]) is None or _route(entry[1]) in wanted
+            ]
+        self.routes_beside = []
+        there = self.routes
+        self.routes_beside = key(one for one in wanted if one not in there)
+
+    def set_dns(self, servers):
+        if servers == self.dns:
+            return
+        for one in self.kept:
+            one.options = [entry for entry in one.options if entry[0] not in ("dns-nameservers", "dns-nameserver")]
+        self._dns_beside = [one for one in self._dns_beside if not one[0].startswith("dns-nameserver")]
+        if servers:
+            self._dns_beside.insert(0, ("dns-nameservers", " ".join(servers)))
+
+    def set_link(self, option, key, value):
+        """Set what ip-link(8) calls C(option) and interfaces(5) C(key), which not every method has."""
+        start = f"ip link set dev $IFACE {option} "
+        for one in self.kept:
+            one.options = [entry for entry in one.options if entry[0] != key and not entry[1].startswith(start)]
+        self.kept[0].options.append(("pre-up", start + str(value)))
+
+    def stanzas(self, name):
+        """Return the stanzas by which ifup sets a link up, under a logical name."""
+        found = []
+        if self.lines or self._dns_beside or not self.kept:
+            found.append(_ours(name, "link", [*self.lines, *self._dns_beside]))
+        found += [Stanza(["iface", name, *one.words[2:]], one.options) for one in self.kept]
+        more = [_address_line(one) for one in self.addresses_beside]
+        # The way to a gateway goes before those through it.
+        more += [_route_line(one) for one in sorted(self.routes_beside, key=lambda one: one["via"] is not None)]
+        if self.addresses_beside:
+            more.append(("down", "ip address flush dev $IFACE scope global"))
+        if self.down:
+            more.append(("up", "ip link set dev $IFACE down"))
+        if more:
+            found.append(_ours(name, "beside", more))
+        return found
+
+
+# -- links that we made -----------------------------------------------------------------------------------------------
+
+
+def _unless_there(command):
+    return ("pre-up", f"[ -e /sys/class/net/$IFACE ] || {command}")
+
+
+def _set(form):
+    words = [f"{option} {form[key]}" for key, option in (("mac", "address"), ("mtu", "mtu")) if form[key] is not None]
+    return ("pre-up", f"ip link set dev $IFACE {' '.join([*words, 'alias', shlex.quote(form['description'])])}")
+
+
+def _bridge_lines(form, file):
+    words = []
+    for option, (key, default) in forms.BRIDGE_OPTIONS.items():
+        value = form.get(option, default)
+        if value != default or option in ("stp", "forward_delay", "ageing"):
+            words.append(f"{key} {value * 100 if option in forms.BRIDGE_TIMES else int(value)}")
+    lines = [_unless_there("ip link add name $IFACE type bridge")]
+    if not form.get("ipv6", True):
+        lines.append(("pre-up", f"echo 1 > {_SYSCTL}/disable_ipv6"))
+    if not file.kept:
+        # What guests advertise is nothing for their host.
+        lines.append(("pre-up", f"echo 0 > {_SYSCTL}/accept_ra"))
+    if any(_NO_LINK_LOCAL in line for line in file.lines):
+        lines.append(("pre-up", _NO_LINK_LOCAL))
+    lines += [_set(form), ("pre-up", f"ip link set dev $IFACE type bridge {' '.join(words)}")]
+    # Whoever comes second, the bridge or its port, puts it in.
+    return lines + [
+        ("up", f"[ ! -e /sys/class/net/{port} ] || ip link set dev {port} master $IFACE up") for port in form.get("ports", ())
+    ]
+
+
+def _tap_lines(form, file):
+    words = [f"ip tuntap add dev $IFACE mode {form['type']}"]
+    words += [f"{key} {form[option]}" for key, option in (("user", "owner"), ("group", "group")) if form[option] is not None]
+    words += [key for key in ("multi_queue", "vnet_hdr") if form[key]]
+    return [_unless_there(" ".join(words)), _set(form), *_port_lines(form["bridge"], _port_options(file, form))]
+
+
+def _port_lines(bridge, options):
+    if not bridge:
+        return []
+    # A bridge of ours may be set up after its port; one of somebody else's is not ours to make.
+    here = f"[ -e /sys/class/net/{bridge} ]"
+    lines = [
+        ("up", f"{here} || [ ! -e {path(bridge)} ] || ip link add name {bridge} type bridge"),
+        ("up", f"[ ! -e /sys/class/net/{bridge} ] || ip link set dev $IFACE master {bridge}"),
+    ]
+    if options:
+        words = " ".join(f"{key} {value}" for key, value in options.items())
+        lines.append(("up", f"[ ! -e /sys/class/net/$IFACE/brport ] || ip link set dev $IFACE type bridge_slave {words}"))
+    return lines
+
+
+def _port_options(file, form):
+    """Return what a port is set to, in iproute2's words: what the file had of it, and what is declared."""
+    found = {}
+    for _key, value in file.lines:
+        _before, sign, words = value.partition(" type bridge_slave ")
+        if sign:
+            each = words.split()
+            found.update(zip(each[::2], each[1::2]))
+    for option, value in (form.get("port") or {}).items():
+        found[forms.PORT_OPTIONS[option]] = ("off", "on")[value] if isinstance(value, bool) else str(value)
+    return found
+
+
+def link(form, base="", dns=None):
+    """Return the file of a link that we made.
+
+    :param base: text to start from: our own file of before, or that of the link it takes the place of.
+    """
+    name, file = form["name"], File(base)
+    if form["type"] == "bridge":
+        file.lines = _bridge_lines(form, file)
+    else:
+        file.lines = _tap_lines(form, file)
+    file.set_addresses(form["addresses"])
+    file.set_routes(forms.all_routes(form))
+    file.down = form["state"] == "down"
+    if dns is not None:
+        file.set_dns(dns)
+    return render([Stanza(["auto", name]), *file.stanzas(name)])
+
+
+def with_routes(text, name, routes):
+    """Return the file of a link that we made, with other routes."""
+    file = File(text)
+    file.set_routes(routes)
+    return render([Stanza(["auto", name]), *file.stanzas(name)])
+
+
+def is_made(text):
+    """Return whether a file of ours makes its link."""
+    return any(sign in text for sign in ("|| ip link add name $IFACE ", "|| ip tuntap add dev $IFACE "))
+
+
+def ageing(text):
+    """Return the ageing time of a bridge in seconds; None without one."""
+    found = re.search(r"type bridge .*ageing_time (\d+)", text)
+    return int(found.group(1)) // 100 if found else None
+
+
+# -- links that are there without us ----------------------------------------------------------------------------------
+
+
+def _mapped(name, logical, by_itself, stanzas):
+    """Return the text of a file that has ifup take other stanzas for a link than those of its own name.
+
+    grep(1) is the mapping's script (interfaces(5)): it gets the link's name as its argument and the C(map) lines to choose from.
+    """
+    head = [] if by_itself else [Stanza(["auto", name])]
+    mapping = Stanza(["mapping", name], [("script", "/bin/grep"), ("map", logical)])
+    return render([*head, mapping, *stanzas])
+
+
+def is_port(text):
+    """Return whether a file of ours is that of a bridge's port."""
+    return f"map {LOGICAL}{_PORT}" in text or f"map {NEW}{_PORT}" in text
+
+
+def port(name, bridge, logical, base="", by_itself=True, options=None):
+    """Return the file of a bridge's port: of what its stanzas said, what is about the link itself stays.
+
+    :param base: text to start from: our file of before, or its user's stanzas.
+    :param by_itself: whether ifup sets it up without us saying so.
+    :param options: what is declared of the port; the rest of it stays.
+    """
+    options = _port_options(File(base), {"port": options})
+    known = [entry for one in parse(base) if one.kind == "iface" for entry in one.options if _is_of_link(*entry)]
+    lines = [entry for entry in dict.fromkeys(known) if not _OF_PORT.search(entry[1])]
+    lines += [("up", _NO_LINK_LOCAL), ("up", "ip -6 address flush dev $IFACE scope link"), *_port_lines(bridge, options)]
+    return _mapped(name, logical, by_itself, [_ours(logical, "port", lines)])
+
+
+def _is_of_link(key, value):
+    if key in _COMMANDS:
+        return bool(re.search(r"\b(ethtool|iw|iwconfig|ip link)\b", value))
+    return key.startswith(_OF_LINK)
+
+
+def successor(base, port_name, metric=None, link_local=True):
+    """Return the stanzas of a bridge that takes the place of its uplink: all but what belongs to the link itself.
+
+    :param metric: of the routes by DHCP; dhcpcd(8) makes it of the link's number, and a bridge has another one.
+    :param link_local: false where the DHCP client gives the link-local address, not the kernel.
+    """
+    file = File(base)
+    for one in file.kept:
+        one.options = [
+            (key, re.sub(rf"\bdev {re.escape(port_name)}(?=\s|$)", "dev $IFACE", value) if key in _COMMANDS else value)
+            for key, value in one.options
+            if not _is_of_link(key, value) or (key == "mtu" and one.family == "inet6")
+        ]
+        if one.family == "inet" and one.method == "dhcp" and metric is not None and one.get("metric") is None:
+            one.options.append(("metric", str(metric)))
+    if not link_local:
+        file.lines = [("pre-up", _NO_LINK_LOCAL)]
+    return render(file.stanzas("uplink"))
+
+
+ALL = frozenset(("mtu", "mac", "state", "addresses", "gateway", "routes"))
+
+
+def existing(form, logical, base="", declared=ALL, by_itself=True, added=(), removed=()):
+    """Return the file of a link that is there without us: its own stanzas, with what is declared.
+
+    :param declared: the fields of C(form) to write; of the others it stays as it was.
+    :param added: routes that it has beside its others, unless C(declared) has the routes; C(removed), the contrary.
+    """
+    file = File(base)
+    if not file.kept:
+        file.kept = [Stanza(["iface", logical, "inet", "manual"])]
+    if "mtu" in declared:
+        file.set_link("mtu", "mtu", form["mtu"])
+    if "mac" in declared and form["mac"]:
+        file.set_link("address", "hwaddress", form["mac"])
+    if "state" in declared:
+        file.down = form["state"] == "down"
+    if "addresses" in declared:
+        file.set_addresses(form["addresses"])
+    if {"gateway", "routes"} & set(declared):
+        file.set_routes(forms.all_routes(form))
+    if "routes" not in declared:
+        before = file.routes
+        wanted = [one for one in before if one not in removed]
+        file.set_routes([*wanted, *(one for one in added if one not in wanted)])
+    return _mapped(form["name"], logical, by_itself, file.stanzas(logical))
+
+
+def same(text, base):
+    """Return whether two files say the same of a link, under whatever logical names."""
+    one, other = File(text), File(base)
+    return [each.text() for each in one.stanzas("x")] == [each.text() for each in other.stanzas("x")]
