@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import itertools
+import threading
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import (
     ConnectionLost,
@@ -17,6 +19,9 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.errors import (
 )
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import Host
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import guard, journal
+
+#: How many objects are worked on at once; libvirt takes five calls of one client at a time (max_client_requests).
+AT_ONCE = 4
 
 
 class Room(abc.ABC):
@@ -40,6 +45,10 @@ class Room(abc.ABC):
     @abc.abstractmethod
     def apply(self, op):
         """Carry one Op out."""
+
+    def beside(self, op):
+        """Return whether C(op) may be carried out while such operations of other objects are; apply() then comes in threads."""
+        return False
 
     def revert(self, op):
         """Take an applied Op back; called in reverse order after a later Op of the same object failed."""
@@ -81,42 +90,104 @@ def difference(planned, found, path=""):
     return [] if planned == found else [f"{path} is {found!r}, not {planned!r}"]
 
 
+def _groups(room, ops):
+    """Return the operations in their order, as lists; those of one list may be carried out beside each other."""
+    groups = []
+    for together, found in itertools.groupby(ops, lambda op: room.beside(op) and not op.follows):
+        group = list(found)
+        groups += [group] if together else [[op] for op in group]
+    return groups
+
+
+def _carry_out(room, ops):
+    """Carry out operations that may stand beside each other, each object's in their order and up to its first failure.
+
+    Returns [(op, its VirtnetError or None)] of those that were tried, in their order. A lost connection ends it for all.
+    """
+    objects, outcomes, over = {}, {}, threading.Event()
+    for number, op in enumerate(ops):
+        objects.setdefault((op.kind, op.name), []).append((number, op))
+
+    def work(rows):
+        for number, op in rows:
+            if over.is_set():
+                return
+            try:
+                room.apply(op)
+                outcomes[number] = None
+            except VirtnetError as error:
+                outcomes[number] = error
+                if isinstance(error, ConnectionLost):
+                    over.set()
+                return
+            except BaseException:
+                over.set()
+                raise
+
+    if len(objects) == 1:
+        work(next(iter(objects.values())))
+    else:
+        from concurrent import futures
+
+        with futures.ThreadPoolExecutor(AT_ONCE) as pool:
+            try:
+                jobs = [pool.submit(work, rows) for rows in objects.values()]
+                futures.wait(jobs)
+            finally:
+                over.set()
+        for job in jobs:
+            job.result()
+    return [(ops[number], outcomes[number]) for number in sorted(outcomes)]
+
+
 def _apply(room, plan):
     """Apply all operations. An object whose operation fails is put back, the others go on; then all is told."""
     done, failed = [], {}
-    for op in plan.ops:
-        if (op.kind, op.name) in failed or (op.follows and not done):
+    for group in _groups(room, plan.ops):
+        ops = [op for op in group if (op.kind, op.name) not in failed and (done or not op.follows)]
+        if not ops:
             continue
-        try:
-            room.apply(op)
-            done.append(op)
-        except ConnectionLost as error:
-            # Nothing can be put back, and all that is left would fail alike.
-            error.problem += f" ({len(done)} of {len(plan.ops)} operations were done)"
-            error.details.update(done=[one.as_action() for one in done], changed=bool(done))
-            raise
-        except VirtnetError as error:
-            if error.subject is None:
-                error.subject = op.name
-            failed[(op.kind, op.name)] = (op, error)
-            for earlier in reversed([one for one in done if (one.kind, one.name) == (op.kind, op.name)]):
-                # The first error is the one to tell; a second one while putting back is told beside it.
-                try:
-                    room.revert(earlier)
-                except VirtnetError as second:
-                    error.details.setdefault("not_reverted", []).append(f"{earlier.op}: {second}")
-            done = [one for one in done if (one.kind, one.name) != (op.kind, op.name)]
+        outcomes = _carry_out(room, ops)
+        done += [op for op, error in outcomes if error is None]
+        for _op, error in outcomes:
+            if isinstance(error, ConnectionLost):
+                # Nothing can be put back, and all that is left would fail alike.
+                error.problem += f" ({len(done)} of {len(plan.ops)} operations were done)"
+                error.details.update(done=[one.as_action() for one in done], changed=bool(done))
+                raise error
+        for op, error in outcomes:
+            if error is not None:
+                failed[(op.kind, op.name)] = (op, error)
+                done = _put_back(room, done, op, error)
     if failed:
-        first = next(iter(failed.values()))[1]
-        first.details["failures"] = [
-            {"kind": kind, "name": name, "op": op.op, "msg": str(error)} for (kind, name), (op, error) in failed.items()
-        ]
-        first.details["done"] = [op.as_action() for op in done]
-        first.details["changed"] = bool(done)
-        if len(failed) > 1:
-            others = ", ".join(name for kind, name in list(failed)[1:])
-            first.problem += f" (and {len(failed) - 1} more failed: {others})"
-        raise first
+        _tell(failed, done)
+
+
+def _put_back(room, done, op, error):
+    """Take back what was done to the object of an operation that failed; return what is left of C(done)."""
+    if error.subject is None:
+        error.subject = op.name
+    for earlier in reversed([one for one in done if (one.kind, one.name) == (op.kind, op.name)]):
+        # The first error is the one to tell; a second one while putting back is told beside it.
+        try:
+            room.revert(earlier)
+        except VirtnetError as second:
+            error.details.setdefault("not_reverted", []).append(f"{earlier.op}: {second}")
+    return [one for one in done if (one.kind, one.name) != (op.kind, op.name)]
+
+
+def _tell(failed, done):
+    """Raise the first error, with all of them in it."""
+    first = next(iter(failed.values()))[1]
+    first.details["failures"] = [
+        {"kind": kind, "name": name, "op": op.op, "msg": str(error)} for (kind, name), (op, error) in failed.items()
+    ]
+    first.details["done"] = [op.as_action() for op in done]
+    first.details["changed"] = bool(done)
+    if len(failed) > 1:
+        others = ", ".join(name for kind, name in list(failed)[1:])
+        first.problem += f" (and {len(failed) - 1} more failed: {others})"
+    raise first
 
 
 def _abandon(armed, error):

@@ -33,38 +33,70 @@ def _told(what, path):
         raise CommandFailed(f"{path} could not be {what}: {error.strerror}") from error
 
 
-def _sync_folder(folder):
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def write(path, text, mode=0o600):
+    """Replace C(path) by C(text) in one step that outlives a power cut (rename(2), fsync(2) on file and folder).
+
+    :raises CommandFailed: the disk is full or read-only, say; the file is as it was.
+    """
+    write_all({path: text}, mode)
+
+
+def write_all(texts, mode=0o600):
+    """Replace each file of C(texts), {path: text}, as write() does; hundreds of them cost little more than one.
+
+    Nothing gets its name before all of it is on the disk, so a power cut leaves each file as it was or as it shall be.
+
+    :raises CommandFailed: as of write(); the files are as they were, unless it was their renaming that failed halfway.
+    """
+    made = {}
+    try:
+        for path, text in texts.items():
+            with _told("written", path):
+                made[path] = _temporary(path)
+                _fill(made[path], text, mode)
+        for path, temporary in made.items():
+            with _told("written", path):
+                _sync(temporary)
+        for path in texts:
+            with _told("written", path):
+                os.rename(made[path], path)
+                del made[path]
+    finally:
+        for temporary in made.values():
+            os.unlink(temporary)
+    _sync_folders_of(texts, "written")
+
+
+def _temporary(path):
+    """Make an empty file beside C(path) and return its name."""
+    folder = os.path.dirname(path)
+    make_folder(folder)
+    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix="." + os.path.basename(path) + ".")
+    os.close(descriptor)
+    return temporary
+
+
+def _fill(path, text, mode):
+    with open(path, "w", encoding="utf-8") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fchmod(handle.fileno(), mode)
+        # Begins to write without waiting for it: the first fsync(2) then commits what the others wait for, too.
+        os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _sync(path, flags=0):
+    descriptor = os.open(path, os.O_RDONLY | flags)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def write(path, text, mode=0o600):
-    """Replace C(path) by C(text) in one step that outlives a power cut (rename(2), fsync(2) on file and folder).
-
-    :raises CommandFailed: the disk is full or read-only, say; the file is as it was.
-    """
-    with _told("written", path):
-        _write(path, text, mode)
-
-
-def _write(path, text, mode):
-    folder = os.path.dirname(path)
-    make_folder(folder)
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix="." + os.path.basename(path) + ".")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fchmod(handle.fileno(), mode)
-            os.fsync(handle.fileno())
-        os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    _sync_folder(folder)
+def _sync_folders_of(paths, what):
+    for folder in sorted({os.path.dirname(path) for path in paths}):
+        with _told(what, folder):
+            _sync(folder, os.O_DIRECTORY)
 
 
 def make_folder(path, mode=0o755):
@@ -77,16 +109,24 @@ def make_folder(path, mode=0o755):
         os.mkdir(path, mode)
     except FileExistsError:
         return
-    _sync_folder(parent)
+    _sync(parent, os.O_DIRECTORY)
 
 
 def remove(path):
     """Remove C(path) if it is there."""
-    if not os.path.lexists(path):
-        return  # unlink(2) on a read-only disk says so of a file that is not there, too
-    with _told("removed", path):
-        os.unlink(path)
-        _sync_folder(os.path.dirname(path))
+    remove_all([path])
+
+
+def remove_all(paths):
+    """Remove those of C(paths) that are there."""
+    removed = []
+    for path in paths:
+        if not os.path.lexists(path):
+            continue  # unlink(2) on a read-only disk says so of a file that is not there, too
+        with _told("removed", path):
+            os.unlink(path)
+        removed.append(path)
+    _sync_folders_of(removed, "removed")
 
 
 def remove_empty_folders(path, top):

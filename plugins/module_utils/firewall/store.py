@@ -192,9 +192,7 @@ def _sets(state):
 
 
 def _save_folder(folder, before, after):
-    for name in before:
-        if name not in after:
-            files.remove(os.path.join(folder, f"{name}.json"))
-    for name, content in after.items():
-        if before.get(name) != content:
-            files.write(os.path.join(folder, f"{name}.json"), _dump(content))
+    files.remove_all(os.path.join(folder, f"{name}.json") for name in before if name not in after)
+    files.write_all(
+        {os.path.join(folder, f"{name}.json"): _dump(content) for name, content in after.items() if before.get(name) != content}
+    )

@@ -390,6 +390,11 @@ class NetworkRoom(Room):
 
     # -- doing it -------------------------------------------------------------------------------------------------
 
+    def beside(self, op):
+        # libvirt takes most of the time, and starts several networks at once as gladly as one. Those that were there before
+        # may stand in each other's way, and in that of the new ones: theirs go one after another.
+        return op.name not in self.found and op.op in ("define", "create", "start", "autostart")
+
     def apply(self, op):
         name, args = op.name, op.args
         if "mark" in args:

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import engine
@@ -156,3 +158,89 @@ def test_what_follows_is_done_if_anything_was(want, told):
     with pytest.raises(CommandFailed) as caught:
         engine.converge(room, NoHost(), False)
     assert room.told == told and caught.value.details["changed"] == told
+
+
+class Beside(Counters):
+    """Objects may be worked on at once; C(most) is how many were."""
+
+    def __init__(self, want, broken=(), alone=(), error=CommandFailed):
+        super().__init__({}, want, broken)
+        self.alone, self.error = alone, error
+        self.turn, self.busy, self.most, self.log = threading.Lock(), set(), 0, []
+
+    def beside(self, op):
+        return op.name not in self.alone
+
+    def apply(self, op):
+        with self.turn:
+            assert op.name not in self.busy, "two operations of one object at once"
+            assert not self.busy or (op.name not in self.alone and not self.busy & set(self.alone))
+            self.busy.add(op.name)
+            self.most = max(self.most, len(self.busy))
+        # The last ones are the quickest, so that the order in which they end is not that of the plan.
+        time.sleep(0.002 * (30 - int(op.name[1:])) / 10)
+        try:
+            if (op.name, op.op) in self.broken:
+                raise self.error(f"no {op.name}")
+            with self.turn:
+                self.log.append((op.name, op.op))
+                self.have[op.name] = self.have.get(op.name, 0) + 1
+        finally:
+            with self.turn:
+                self.busy.discard(op.name)
+
+    def revert(self, op):
+        assert not self.busy
+        self.log.append((op.name, f"back {op.op}"))
+        self.have[op.name] -= 1
+        if not self.have[op.name]:
+            del self.have[op.name]
+
+
+MANY = {f"n{number}": 3 for number in range(20)}
+
+
+def test_objects_stand_beside_each_other_and_each_has_its_order():
+    room = Beside(MANY)
+    result, _warnings = engine.converge(room, NoHost(), False)
+    assert 1 < room.most <= engine.AT_ONCE
+    for name in MANY:
+        assert [op for one, op in room.log if one == name] == ["add0", "add1", "add2"]
+    assert [one["name"] for one in result["actions"]] == [name for name in MANY for _step in range(3)]
+
+
+def test_what_may_not_stand_beside_others_has_its_turn_alone():
+    room = Beside(MANY, alone=("n5", "n6", "n12"))
+    engine.converge(room, NoHost(), False)
+    assert room.have == MANY
+    names = [name for name, _op in room.log]
+    assert names[15:21] == ["n5"] * 3 + ["n6"] * 3 and names[36:39] == ["n12"] * 3
+
+
+def test_of_objects_worked_on_at_once_those_that_fail_are_put_back():
+    room = Beside(MANY, broken={("n2", "add2"), ("n3", "add0"), ("n17", "add1")})
+    with pytest.raises(CommandFailed, match=r"^n2: no n2 \(and 2 more failed: n3, n17\)$") as caught:
+        engine.converge(room, NoHost(), False)
+    stand = {name: 3 for name in MANY if name not in ("n2", "n3", "n17")}
+    assert room.have == stand
+    assert room.log[-3:] == [("n2", "back add1"), ("n2", "back add0"), ("n17", "back add0")]
+    details = caught.value.details
+    assert [(one["name"], one["op"]) for one in details["failures"]] == [("n2", "add2"), ("n3", "add0"), ("n17", "add1")]
+    assert [one["name"] for one in details["done"]] == [name for name in stand for _step in range(3)]
+    assert details["changed"]
+
+
+def test_a_daemon_that_goes_away_under_many_is_one_error():
+    room = Beside(MANY, broken={(name, "add1") for name in MANY}, error=ConnectionLost)
+    room.revert = None
+    with pytest.raises(ConnectionLost, match=r"^no n\d+ \(\d of 60 operations were done\)$") as caught:
+        engine.converge(room, NoHost(), False)
+    done = caught.value.details["done"]
+    assert len(done) == sum(room.have.values()) <= engine.AT_ONCE + 1
+
+
+def test_an_error_that_is_nobodys_ends_all_threads():
+    room = Beside(MANY, broken={("n3", "add0")}, error=ZeroDivisionError)
+    with pytest.raises(ZeroDivisionError, match="no n3"):
+        engine.converge(room, NoHost(), False)
+    assert not room.busy and len(room.have) < len(MANY)

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed
@@ -26,3 +28,53 @@ def test_what_cannot_be_written_is_told_with_its_name(tmp_path):
         files.write("/proc/virtnet", "text")
     with pytest.raises(CommandFailed, match="could not be removed: Is a directory"):
         files.remove(str(tmp_path))
+
+
+def test_many_files_are_whole_before_the_first_has_its_name(tmp_path, monkeypatch):
+    """fsync(2) of all, then rename(2) of all, then fsync(2) of the folder: a power cut at any place leaves old or new."""
+    calls = []
+    (tmp_path / "0").write_text("old")
+
+    def told(name):
+        real = getattr(os, name)
+
+        def call(*arguments):
+            calls.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(files.os, name, call)
+
+    for name in ("fsync", "rename", "unlink"):
+        told(name)
+    paths = [str(tmp_path / str(number)) for number in range(3)]
+    files.write_all(dict.fromkeys(paths, "new"))
+    assert calls == ["fsync"] * 3 + ["rename"] * 3 + ["fsync"]
+    assert [one.read_text() for one in tmp_path.iterdir()] == ["new"] * 3
+    calls.clear()
+    files.remove_all([*paths, str(tmp_path / "gone")])
+    assert calls == ["unlink"] * 3 + ["fsync"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("broken", "after"), [("fsync", ["old", "old"]), ("rename", ["new", "old"])])
+def test_of_many_files_each_is_old_or_new(tmp_path, monkeypatch, broken, after):
+    paths = [str(tmp_path / name) for name in "ab"]
+    files.write_all(dict.fromkeys(paths, "old"))
+    real, calls = getattr(os, broken), []
+
+    def full(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        return real(*arguments)
+
+    monkeypatch.setattr(files.os, broken, full)
+    with pytest.raises(CommandFailed, match=r"/b could not be written: No space left on device"):
+        files.write_all(dict.fromkeys(paths, "new"))
+    assert [one.read_text() for one in sorted(tmp_path.iterdir())] == after
+
+
+def test_nothing_to_write_is_nothing_done(monkeypatch):
+    monkeypatch.setattr(files.os, "open", None)
+    files.write_all({})
+    files.remove_all([])

@@ -1,0 +1,138 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""New networks through the engine, several at once, on a libvirt made of a dictionary."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+
+import pytest
+from ansible_collections.virtnet.kvm.plugins.module_utils import engine, models
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Found
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.networks import NetworkRoom
+
+
+class Libvirt:
+    """As much of client.Networks as new networks need; C(most) is how many calls were there at once."""
+
+    remote = unprivileged = False
+    uri = "qemu:///system"
+
+    def __init__(self, refuse=()):
+        self.refuse, self.networks, self.calls = refuse, {}, []
+        self.turn, self.there, self.most = threading.Lock(), 0, 0
+
+    def version(self):
+        return (9, 0, 0)
+
+    def gather(self):
+        return {
+            name: Found(
+                None, name, "", one["active"], True, one["autostart"],
+                definition.load(one["xml"]) if one["active"] else None, definition.load(one["xml"]),
+            )
+            for name, one in self.networks.items()
+        }
+
+    def nics(self):
+        return []
+
+    @contextlib.contextmanager
+    def _call(self, verb, name):
+        with self.turn:
+            self.calls.append((verb, name))
+            self.there += 1
+            self.most = max(self.most, self.there)
+        time.sleep(0.001)
+        try:
+            if (verb, name) in self.refuse:
+                raise CommandFailed(f"{verb} failed", name)
+            yield self.networks.get(name)
+        finally:
+            with self.turn:
+                self.there -= 1
+
+    def define(self, name, xml):
+        with self._call("define", name):
+            old = self.networks.get(name, {"active": False, "autostart": False})
+            self.networks[name] = {**old, "xml": xml}
+
+    def undefine(self, name):
+        with self._call("undefine", name):
+            del self.networks[name]
+
+    def start(self, name):
+        with self._call("start", name) as one:
+            one["active"] = True
+
+    def stop(self, name):
+        with self._call("stop", name) as one:
+            one["active"] = False
+
+    def set_autostart(self, name, value):
+        with self._call("autostart", name) as one:
+            one["autostart"] = value
+
+
+class Host:
+    def lock(self):
+        return contextlib.nullcontext()
+
+    def sysctl(self, key):
+        return "1"
+
+    def run(self, command, **options):
+        return 0, "[]", ""
+
+
+@pytest.fixture(autouse=True)
+def no_journal(monkeypatch):
+    monkeypatch.setattr(engine.journal, "record", lambda entries: None)
+
+
+def converge(libvirt, count, **more):
+    items = [
+        {"name": f"n{number}", "model": "nat", "bridge": f"br{number}", "addresses": [f"10.64.{number}.1/24"], **more}
+        for number in range(count)
+    ]
+    result, _warnings = engine.converge(NetworkRoom(models.parse_networks(items), libvirt, Host()), Host(), False)
+    return result
+
+
+def test_new_networks_are_made_several_at_once_and_told_in_their_order():
+    libvirt = Libvirt()
+    result = converge(libvirt, 20)
+    assert 1 < libvirt.most <= engine.AT_ONCE
+    assert [(one["name"], one["op"]) for one in result["actions"]] == [
+        (f"n{number}", verb) for number in range(20) for verb in ("define", "start", "autostart")
+    ]
+    assert [one["name"] for one in result["networks"]] == [f"n{number}" for number in range(20)]
+    for number in range(20):
+        assert [verb for verb, name in libvirt.calls if name == f"n{number}"] == ["define", "start", "autostart"]
+    assert not converge(libvirt, 20)["changed"]
+
+
+def test_networks_that_were_there_are_changed_one_after_another():
+    libvirt = Libvirt()
+    converge(libvirt, 8, state="inactive", autostart=False)
+    libvirt.most = 0
+    assert converge(libvirt, 8)["changed"]
+    assert libvirt.most == 1
+
+
+def test_one_new_network_that_fails_is_put_back_and_the_others_stand():
+    libvirt = Libvirt(refuse={("start", "n3"), ("autostart", "n11")})
+    with pytest.raises(CommandFailed, match=r"^n3: start failed \(and 1 more failed: n11\)$") as caught:
+        converge(libvirt, 20)
+    assert sorted(libvirt.networks) == sorted(f"n{number}" for number in range(20) if number not in (3, 11))
+    assert all(one["active"] and one["autostart"] for one in libvirt.networks.values())
+    assert [verb for verb, name in libvirt.calls if name == "n11"] == ["define", "start", "autostart", "stop", "undefine"]
+    assert [one["name"] for one in caught.value.details["failures"]] == ["n3", "n11"]
+    libvirt.refuse = ()
+    assert {one["name"] for one in converge(libvirt, 20)["actions"]} == {"n3", "n11"}
