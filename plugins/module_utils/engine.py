@@ -260,6 +260,13 @@ def _no_permission(error):
     return MissingDependency(f"no permission for {error.filename}: this needs root", cure="Set become: true.")
 
 
+def _given(value):
+    """Return parameters without what was not given: of hundreds of networks, nulls are most of what Ansible would carry back."""
+    if isinstance(value, dict):
+        return {key: _given(one) for key, one in value.items() if one is not None}
+    return [_given(one) for one in value] if isinstance(value, list) else value
+
+
 def run_module(module, build):
     """Run a module: C(build(host)) returns its Room; errors become fail_json, the result exit_json."""
     host = Host(module.run_command)
@@ -273,7 +280,7 @@ def run_module(module, build):
         module.warn(warning)
     if not module._diff:
         result.pop("diff")
-    module.exit_json(**result)
+    module.exit_json(**result, invocation={"module_args": _given(module.params)})
 
 
 def plan_module(module, build, parts):
@@ -295,4 +302,6 @@ def plan_module(module, build, parts):
         module.fail_json(**error.as_result())
     except PermissionError as error:
         module.fail_json(**_no_permission(error).as_result())
-    module.exit_json(changed=False, pending=pending, actions=actions, **more)
+    module.exit_json(
+        changed=False, pending=pending, actions=actions, **more, invocation={"module_args": _given(module.params)}
+    )

@@ -10,6 +10,7 @@ or raises InvalidInput. Pure.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 import unicodedata
@@ -22,6 +23,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,49}")
 _LINK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
 _DOMAIN = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
+
+
+# One text comes by a dozen times a run: as it is declared, stored, read back and written. The objects cannot be changed.
+ip_address = functools.cache(ipaddress.ip_address)
+ip_interface = functools.cache(ipaddress.ip_interface)
+ip_network = functools.cache(ipaddress.ip_network)
 
 
 def name(text, option, subject=None):
@@ -60,7 +67,7 @@ def mac(text, option, subject=None):
 def address(text, option, subject=None):
     """Return an IPv4Address or IPv6Address."""
     try:
-        return ipaddress.ip_address(text.strip())
+        return ip_address(text.strip())
     except ValueError as error:
         raise InvalidInput(f"{text!r} is not an IP address", subject, option, "Write it as 10.64.100.2.") from error
 
@@ -72,7 +79,7 @@ def interface(text, option, subject=None):
     if not slash or not prefix.isascii() or not prefix.isdigit():
         raise InvalidInput(f"{text!r} has no prefix length", subject, option, cure)
     try:
-        value = ipaddress.ip_interface(f"{address_text}/{prefix}")
+        value = ip_interface(f"{address_text}/{prefix}")
     except ValueError as error:
         raise InvalidInput(f"{text!r} is not an address with its prefix length", subject, option, cure) from error
     if value.ip.is_multicast or value.ip.is_unspecified or value.ip.is_loopback:
@@ -91,7 +98,7 @@ def interface(text, option, subject=None):
 def subnet(text, option, subject=None):
     """Return an IPv4Network or IPv6Network; host bits must be zero."""
     try:
-        return ipaddress.ip_network(text.strip())
+        return ip_network(text.strip())
     except ValueError as error:
         raise InvalidInput(f"{text!r} is not a subnet: {error}", subject, option, "Write it as 10.64.100.0/24.") from error
 

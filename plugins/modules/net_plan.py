@@ -135,8 +135,9 @@ def plan(params, host):
         # What they do not need stays as it is, which is None; False would turn it off.
         rooms.append(("forwarding", ForwardingRoom(host, True, forwarding["ipv6"] or None, False)))
     if wanted:
-        rooms.append(("policy", PolicyRoom(host, wanted)))
-        rooms.append(("translation", TranslationRoom(host, "default", None, wanted, False, params["backend"])))
+        policy = PolicyRoom(host, wanted)
+        rooms.append(("policy", policy))
+        rooms.append(("translation", TranslationRoom(host, "default", None, wanted, False, params["backend"], policy)))
         client = Networks(params["uri"])
         rooms.append(("networks", NetworkRoom(networks, client, host, params["adopt"], params["disruption"], params["purge"])))
     return rooms, {"forwarding": forwarding}

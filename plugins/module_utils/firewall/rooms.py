@@ -45,15 +45,21 @@ class FirewallRoom(Room):
 
     kind = ""
 
-    def __init__(self, host, backend=store.BACKENDS[0]):
-        """:param backend: that of the sets that the call declares; the filter is nft's in any case."""
+    def __init__(self, host, backend=store.BACKENDS[0], beside=None):
+        """A change of the store and of its rules.
+
+        :param backend: that of the sets that the call declares; the filter is nft's in any case.
+        :param beside: a FirewallRoom that has looked at this host just now, for rooms that only plan: once is enough for both.
+        """
         self._backend = backend
-        self._nft = nft.Nft(host)
+        self._beside = beside
+        self._nft = nft.Nft(host) if beside is None else beside._nft
         self._iptables = iptables.Iptables(host)
         self._boot = boot.Boot(host)
         self._conversations = conversations.Conversations(host)
         self._before = self._after = None
-        self._texts = {}
+        self._seen = {}
+        self._texts = {} if beside is None else beside._texts
         self._committed = False
         self._failure: Optional[VirtnetError] = None
         self._warnings = []
@@ -67,16 +73,17 @@ class FirewallRoom(Room):
         """Return the State that was declared; raise InvalidInput or Conflict."""
 
     def gather(self):
-        state = store.load()
+        beside, self._beside = self._beside, None
+        state = store.load() if beside is None else beside._before
         if self._before is None:
             self._before = state
         rendered = self._rendered(state)
-        found = self._nft.found()
-        shared = {
-            "kernel": _in_words(found, self._nft.drift(rendered.nft, found)),
-            "iptables": "absent",
-            "boot": self._boot.state(rendered),
-        }
+        if beside is None:
+            found = self._nft.found()
+            self._seen = {"kernel": _in_words(found, self._nft.drift(rendered.nft, found)), "boot": self._boot.state(rendered)}
+        else:
+            self._seen = beside._seen
+        shared = {"kernel": self._seen["kernel"], "iptables": "absent", "boot": self._seen["boot"]}
         if self._with_iptables(rendered):
             found = self._iptables.found()
             shared["iptables"] = _in_words(any(found.values()), self._iptables.drift(rendered.iptables, found))
@@ -302,8 +309,8 @@ class TranslationRoom(FirewallRoom):
     key = "rules"
     kind = "rule"
 
-    def __init__(self, host, owner, rules, networks, purge, backend=store.BACKENDS[0]):
-        super().__init__(host, backend)
+    def __init__(self, host, owner, rules, networks, purge, backend=store.BACKENDS[0], beside=None):
+        super().__init__(host, backend, beside)
         self._owner = values.name(owner, "set", owner)
         self._rules = rules
         self._networks = networks or []

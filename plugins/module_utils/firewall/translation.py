@@ -189,20 +189,20 @@ def own_subnets(networks, rules):
     for (owner, name), rule in rules.items():
         if rule["type"] in ("masquerade", "snat") and not rule.get("literal"):
             for text in rule["sources"]:
-                found.setdefault(ipaddress.ip_network(text), label(owner, name))
-    kept = {}
+                found.setdefault(values.ip_network(text), label(owner, name))
+    kept, places, lengths = {}, set(), set()
+    # The widest first. What would hold a subnet is one place a prefix length, so this stays fast.
     for subnet in sorted(found, key=lambda one: (one.version, one.prefixlen, int(one.network_address))):
-        if not any(other.version == subnet.version and other.supernet_of(subnet) for other in _above(subnet, kept)):
+        if not any(_place(subnet, length) in places for length in lengths if length <= subnet.prefixlen):
             kept[subnet] = found[subnet]
+            places.add(_place(subnet, subnet.prefixlen))
+            lengths.add(subnet.prefixlen)
     return kept
 
 
-def _above(subnet, kept):
-    """Yield the members of C(kept) that hold C(subnet): at most one a prefix length, so this stays fast."""
-    for length in range(subnet.prefixlen + 1):
-        candidate = subnet.supernet(new_prefix=length)
-        if candidate in kept:
-            yield candidate
+def _place(subnet, length):
+    """Return what the subnets of a prefix length that hold C(subnet) have in common: there is one."""
+    return subnet.version, length, int(subnet.network_address) >> (subnet.max_prefixlen - length)
 
 
 def _add_sources(table, networks, rules, mine):
@@ -370,7 +370,7 @@ def _check_sources(rules):
     for (owner, name), rule in rules.items():
         if rule["type"] in ("masquerade", "snat"):
             for text in rule["sources"]:
-                subnet = ipaddress.ip_network(text)
+                subnet = values.ip_network(text)
                 rows.append((
                     (subnet.version, int(subnet.network_address), subnet.prefixlen), subnet, rule["interface"], label(owner, name)
                 ))

@@ -143,8 +143,11 @@ class NetworkRoom(Room):
                 bridge = None if tree is None else tree.find("bridge")
                 if bridge is not None:
                     own.add(bridge.get("name"))
+        # What is their own is no obstacle to any of them; with hundreds of networks that is nearly all there is.
+        links = {name: interfaces for name, interfaces in links.items() if name not in own}
+        routes = [route for route in routes if route.link not in own]
         for network in wanted:
-            plan.warnings += surroundings.check(network, others, links, routes, own)
+            plan.warnings += surroundings.check(network, others, links, routes)
 
     def _nics_of(self, network, running):
         """Return the Nics of running guests in a network: by its name, or by its bridge where that is libvirt's.

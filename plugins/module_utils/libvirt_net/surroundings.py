@@ -6,18 +6,17 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict, InvalidInput
+from ansible_collections.virtnet.kvm.plugins.module_utils.values import ip_interface
 
 
-def check(network, others, links, routes, own_bridges):
+def check(network, others, links, routes):
     """Raise if C(network) cannot live on this host; return warnings.
 
     :param others: {name: normal form} of the host's networks that are not declared in this call.
-    :param links: {link: [interface, ...]}, of links/iproute2.addresses().
-    :param routes: [Route, ...], of links/iproute2.routes().
-    :param own_bridges: bridges that networks of this call have now, so that a network does not collide with itself.
+    :param links: {link: [interface, ...]}, of links/iproute2.addresses(), without the bridges that networks of this call have
+        now: a network does not collide with itself.
+    :param routes: [Route, ...], of links/iproute2.routes(), without those on such bridges.
     """
     warnings = []
     if network.attach == "bridge":
@@ -29,7 +28,7 @@ def check(network, others, links, routes, own_bridges):
                     f"{network.option}.bridge",
                     "Choose another name.",
                 )
-        if network.bridge_owner == "libvirt" and network.bridge in links and network.bridge not in own_bridges:
+        if network.bridge_owner == "libvirt" and network.bridge in links:
             raise Conflict(
                 f"the link {network.bridge} is there already and is not a bridge of this network",
                 network.name,
@@ -39,7 +38,7 @@ def check(network, others, links, routes, own_bridges):
     for subnet in network.subnets:
         for name, other in others.items():
             for text in other["addresses"]:
-                taken = ipaddress.ip_interface(text).network
+                taken = ip_interface(text).network
                 if taken.version == subnet.version and taken.overlaps(subnet):
                     raise InvalidInput(
                         f"its subnet {subnet} overlaps {taken} of the libvirt network {name} on this host",
@@ -50,7 +49,7 @@ def check(network, others, links, routes, own_bridges):
         if network.model == "bridged":
             continue  # the LAN's, where the host has its own address and routes
         for link, interfaces in links.items():
-            if link in own_bridges or link == network.bridge:
+            if link == network.bridge:
                 continue
             for one in interfaces:
                 if one.version == subnet.version and not one.network.is_link_local and one.network.overlaps(subnet):
@@ -61,7 +60,7 @@ def check(network, others, links, routes, own_bridges):
                         "Choose another subnet.",
                     )
         for route in routes:
-            if route.link in own_bridges or route.link == network.bridge or route.to.version != subnet.version:
+            if route.link == network.bridge or route.to.version != subnet.version:
                 continue
             if not route.to.overlaps(subnet):
                 continue

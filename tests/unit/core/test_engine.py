@@ -136,6 +136,18 @@ def test_without_root_the_cure_is_named():
         engine.run_module(Module(), build)
 
 
+def test_what_was_not_given_is_not_carried_back():
+    given = {"networks": [{"name": "a", "dhcp": None, "dns": {"domain": None, "hosts": []}}], "purge": False, "uri": None}
+    told = {}
+    module = Module()
+    module.params, module.warn, module.exit_json = given, None, lambda **result: told.update(result)
+    engine.run_module(module, lambda host: Counters({"a": 1}, {"a": 1}))
+    assert told["invocation"] == {"module_args": {"networks": [{"name": "a", "dns": {"hosts": []}}], "purge": False}}
+    engine.plan_module(module, lambda host: ([("counters", Counters({"a": 1}, {"a": 2}))], {}), ["counters"])
+    assert told["invocation"]["module_args"]["networks"] == [{"name": "a", "dns": {"hosts": []}}]
+    assert told["pending"] == {"counters": True}
+
+
 class Told(Counters):
     """A daemon is told at the end."""
 

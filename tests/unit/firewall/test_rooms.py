@@ -164,6 +164,25 @@ def test_add_repeat_and_remove(run, kernel, natnet):
     assert not run(kernel, GONE)["changed"]
 
 
+@pytest.mark.parametrize("backend", ["nftables", "iptables"])
+@pytest.mark.parametrize(
+    "harm", [None, lambda kernel: kernel.tables.clear(), lambda kernel: (kernel.etc / "virtnet.nft").unlink()]
+)
+def test_two_rooms_that_plan_look_once_and_find_what_each_would(kernel, natnet, backend, harm):
+    """As net_plan has them: before anything, in between, and when all is done."""
+    for step in (None, lambda: policy(kernel, natnet), lambda: nat(kernel, natnet, ISO, backend=backend)):
+        if step is not None:
+            step()
+            if harm is not None:
+                harm(kernel)
+        alone = [policy(kernel, natnet, ISO, check=True), nat(kernel, natnet, ISO, check=True, backend=backend)]
+        kernel.commands.clear()
+        first = rooms.PolicyRoom(kernel, [natnet, ISO])
+        second = rooms.TranslationRoom(kernel, "default", None, [natnet, ISO], False, backend, first)
+        assert [engine.converge(one, kernel, True)[0] for one in (first, second)] == alone
+        assert len([one for one in kernel.commands if one[:3] == ["nft", "-j", "list"]]) == 2  # a family each
+
+
 def test_the_result(kernel, natnet):
     result = policy(kernel, natnet, ISO)
     assert actions(result) == [("policy", "iso", "add"), ("policy", "natnet", "add"), ("ruleset", "virtnet", "load")]

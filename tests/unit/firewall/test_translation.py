@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
+import random
 
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict
@@ -112,3 +114,21 @@ def test_sources_of_another_version_close_a_forward():
     )
     assert translation.collapsed(rule["sources"], 4) == ["10.0.0.0/8"]
     assert translation.collapsed(rule["sources"], 6) == []
+
+
+def test_of_subnets_inside_each_other_the_widest_is_kept():
+    """Against all pairs; what lies at the very ends of the address space among them."""
+    texts = ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "11.0.0.0/8", "192.0.2.0/25", "fd00::/8", "fd00:1::/64"]
+    draw = random.Random(7)
+    for count in range(40):
+        number = ipaddress.ip_address(draw.getrandbits(12) << 20)
+        texts.append(str(ipaddress.ip_network(f"{number}/{draw.randrange(13, 33)}", strict=False)))
+        rule = {"type": "masquerade", "sources": draw.sample(texts, min(len(texts), 8 + count))}
+        subnets = [ipaddress.ip_network(text) for text in set(rule["sources"])]
+        kept = {
+            one for one in subnets
+            if not any(one != other and one.version == other.version and one.subnet_of(other) for other in subnets)
+        }
+        assert set(translation.own_subnets([], {("set", "m"): rule})) == kept
+    everything = {"type": "masquerade", "sources": ["10.0.0.0/8", "0.0.0.0/0", "255.255.255.255/32", "::/0", "::1/128"]}
+    assert [str(one) for one in translation.own_subnets([], {("set", "m"): everything})] == ["0.0.0.0/0", "::/0"]

@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import engine, models
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Found
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.networks import NetworkRoom
@@ -81,6 +82,10 @@ class Libvirt:
 
 
 class Host:
+    def __init__(self, links=()):
+        """:param links: (link, address, prefix length, subnet), what C(ip) tells."""
+        self.links = links
+
     def lock(self):
         return contextlib.nullcontext()
 
@@ -88,7 +93,15 @@ class Host:
         return "1"
 
     def run(self, command, **options):
-        return 0, "[]", ""
+        rows = []
+        if command == ["ip", "-j", "address"]:
+            rows = [
+                {"ifname": link, "addr_info": [{"local": address, "prefixlen": length}]}
+                for link, address, length, _to in self.links
+            ]
+        elif command[:4] == ["ip", "-j", "-4", "route"]:
+            rows = [{"dst": to, "dev": link} for link, _address, _length, to in self.links]
+        return 0, json.dumps(rows), ""
 
 
 @pytest.fixture(autouse=True)
@@ -96,12 +109,12 @@ def no_journal(monkeypatch):
     monkeypatch.setattr(engine.journal, "record", lambda entries: None)
 
 
-def converge(libvirt, count, **more):
+def converge(libvirt, count, links=(), **more):
     items = [
         {"name": f"n{number}", "model": "nat", "bridge": f"br{number}", "addresses": [f"10.64.{number}.1/24"], **more}
         for number in range(count)
     ]
-    result, _warnings = engine.converge(NetworkRoom(models.parse_networks(items), libvirt, Host()), Host(), False)
+    result, _warnings = engine.converge(NetworkRoom(models.parse_networks(items), libvirt, Host(links)), Host(), False)
     return result
 
 
@@ -136,3 +149,29 @@ def test_one_new_network_that_fails_is_put_back_and_the_others_stand():
     assert [one["name"] for one in caught.value.details["failures"]] == ["n3", "n11"]
     libvirt.refuse = ()
     assert {one["name"] for one in converge(libvirt, 20)["actions"]} == {"n3", "n11"}
+
+
+def own_links(count):
+    return [(f"br{number}", f"10.64.{number}.1", 24, f"10.64.{number}.0/24") for number in range(count)]
+
+
+def test_networks_that_run_do_not_collide_with_their_own_bridges():
+    libvirt = Libvirt()
+    converge(libvirt, 3)
+    assert not converge(libvirt, 3, own_links(3))["changed"]
+
+
+@pytest.mark.parametrize(
+    ("link", "error", "text"),
+    [
+        (("eth0", "10.64.3.7", 24, "10.64.3.0/24"), InvalidInput, r"n3: its subnet 10\.64\.3\.0/24 overlaps 10\.64\.3\.7/24 of"),
+        (("br3", "192.0.2.1", 24, "192.0.2.0/24"), Conflict, "n3: the link br3 is there already"),
+        (("eth0", "192.0.2.1", 24, "10.64.3.128/25"), InvalidInput, "overlaps the host's route to 10.64.3.128/25 on eth0"),
+    ],
+)
+def test_a_new_network_beside_them_may_not_have_what_is_another_links(link, error, text):
+    libvirt = Libvirt()
+    converge(libvirt, 3)
+    with pytest.raises(error, match=text):
+        converge(libvirt, 4, [*own_links(3), link])
+    assert sorted(libvirt.networks) == ["n0", "n1", "n2"]

@@ -6,11 +6,9 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import xml
 from ansible_collections.virtnet.kvm.plugins.module_utils.model_services import lease_to_seconds
-from ansible_collections.virtnet.kvm.plugins.module_utils.values import plain_duid
+from ansible_collections.virtnet.kvm.plugins.module_utils.values import ip_address, ip_interface, plain_duid
 
 #: The lease time of a network whose ranges and reservations have several; no declaration comes to it.
 MIXED = "mixed"
@@ -23,13 +21,13 @@ def interface(node):
     prefix = node.get("prefix") or node.get("netmask")
     if prefix is None:
         # libvirt's virSocketAddrGetIPPrefix(): the old classes for IPv4, 64 for IPv6.
-        address = ipaddress.ip_address(node.get("address"))
+        address = ip_address(node.get("address"))
         if address.version == 6:
             prefix = "64"
         else:
             first = int(address) >> 24
             prefix = "8" if first < 128 else "16" if first < 192 else "24"
-    return ipaddress.ip_interface(f"{node.get('address')}/{prefix}")
+    return ip_interface(f"{node.get('address')}/{prefix}")
 
 
 def parse_addresses(tree):
@@ -103,7 +101,7 @@ def parse_dhcp(tree):
         tftp = node.find("tftp")
         root = root or (tftp.get("root") if tftp is not None else None)
         for one in node.iterfind("dhcp/range"):
-            ranges.append({key: str(ipaddress.ip_address(one.get(key))) for key in ("start", "end")})
+            ranges.append({key: str(ip_address(one.get(key))) for key in ("start", "end")})
             leases.add(_lease(one))
         for one in node.iterfind("dhcp/host"):
             mac, duid, ip = one.get("mac"), one.get("id"), one.get("ip")
@@ -112,7 +110,7 @@ def parse_dhcp(tree):
                     "name": one.get("name"),
                     "mac": mac.lower() if mac else None,
                     "duid": plain_duid(duid) if duid else None,
-                    "address": str(ipaddress.ip_address(ip)) if ip else None,
+                    "address": str(ip_address(ip)) if ip else None,
                 }
             )
             leases.add(_lease(one))
@@ -255,7 +253,7 @@ def _edit_rows(node, wanted):
         kept = {_row_key(one): one for one in ([] if dhcp is None else dhcp.findall(tag))}
         for row in rows:
             old = kept.get(_row_key(make(row)))
-            if old is None and (row[field] is None or ipaddress.ip_address(row[field]) not in home):
+            if old is None and (row[field] is None or ip_address(row[field]) not in home):
                 continue
             one = make(row) if old is None else old
             _set_lease(one, wanted["lease_time"])

@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 try:
     from lxml import etree
 except ImportError:  # pragma: no cover - deps.require() answers for it
     etree = None
+
+from ansible_collections.virtnet.kvm.plugins.module_utils.values import ip_address
 
 
 def load(xml):
@@ -72,5 +72,5 @@ def address_key(text):
     """Return what addresses as text are sorted by."""
     if text is None:
         return (0, 0)
-    address = ipaddress.ip_address(text)
+    address = ip_address(text)
     return (address.version, int(address))
