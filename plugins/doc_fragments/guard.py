@@ -17,6 +17,7 @@ options:
       - Before such a change the host gets all that takes it back, and a timer. After it, the gateway must answer, and the
         controller closes its connection and comes in anew. If it cannot, the host is as it was after O(confirm_timeout), the
         files of its manager included, and the task fails. So it is if the controller dies meanwhile, or the host is restarted.
+        If nobody can say in the end whether the change was kept or taken back, the task fails with RV(guard.state=unknown).
       - With C(connection=local) there is no connection to close, and the gateway's answer decides.
     type: bool
     default: true

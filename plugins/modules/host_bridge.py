@@ -275,7 +275,8 @@ guard:
     state:
       description:
         - Either C(confirmed), the controller came in anew; or C(reverted), it did not, or something failed, and everything is as
-          it was. In check mode C(planned).
+          it was; or C(unknown), the host was changed and either not reached since or has no outcome of this change, and the
+          message says how to look at it. In check mode C(planned).
       type: str
       returned: always
       sample: confirmed

@@ -11,6 +11,7 @@ is the quickest proof that a command can be run there.
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 
 from ansible.errors import AnsibleConnectionFailure
@@ -24,6 +25,40 @@ display = Display()
 PAUSE_S = 1
 #: For how long after the deadline the host may need to take everything back and be reached again.
 AFTER_S = guard_text.LOCK_WAIT_S + 40
+
+
+def verdict(answer, token):
+    """Return what became of the change with that token: (C(confirmed), None), (C(reverted), why) or (C(unknown), None).
+
+    Only its own outcome counts: what a host says of another change, or does not say, tells nothing of this one.
+
+    :param answer: the words of the outcome that the host has, none if it has none; None if the host was not reached.
+    """
+    if answer == [token, "confirmed"]:
+        return "confirmed", None
+    if answer and len(answer) == 3 and answer[:2] == [token, "reverted"]:
+        return "reverted", answer[2]
+    return "unknown", None
+
+
+def unknown_text(answer, links):
+    """Return the message for a change that nobody knows the outcome of; C(answer) as in verdict()."""
+    if answer is None:
+        reached = "has not been reached since"
+    else:
+        reached = "was reached since, but has no outcome of this change"
+    return (
+        f"The host was changed ({', '.join(links)}) and {reached}: nobody knows whether the change was kept or taken back. "
+        f"Look at the host from its console. If {guard_text.SCRIPT} is there, a change is open, and the host takes it back by "
+        f"itself: sh {guard_text.SCRIPT} says how to keep it or to take it back now. If not, it is decided: cat "
+        f"{guard_text.OUTCOME}, and see what the links are like."
+    )
+
+
+def removal(token, path=guard_text.OUTCOME):
+    """Return the command of the shell that removes the outcome of the change with that token, and no other's."""
+    own = shlex.quote(token)
+    return f'{{ read -r of rest < {path}; }} 2> /dev/null; if [ "$of" = {own} ]; then rm -f {path}; fi'
 
 
 class GuardedAction(ActionBase):
@@ -44,62 +79,60 @@ class GuardedAction(ActionBase):
         return result
 
     def _ask(self, word, until):
-        """Come in anew and give the script a word; return (rc, outcome), or None if that could not be done until then."""
+        """Come in anew and give the script a word; return the words of the host's outcome, or None if it was not reached."""
         script = guard_text.SCRIPT
         # The outcome stays: this connection may break before the answer is here, and the next one asks again.
         read = f"cat {guard_text.OUTCOME} 2> /dev/null"
         command = f"if [ -e {script} ]; then sh {script} {word}; rc=$?; fi; {read}; exit ${{rc:-3}}"
         while True:
+            answer = None
             try:
                 if hasattr(self._connection, "reset") and self._connection.transport != "local":
                     self._connection.reset()
                 found = self._low_level_execute_command(command, sudoable=True)
+                lines = found["stdout"].strip().splitlines()
+                answer = lines[-1].split() if lines else []
                 if found["rc"] != guard_text.LOCKED:
-                    lines = found["stdout"].strip().splitlines()
-                    return found["rc"], (lines[-1].split() if lines else [])
+                    return answer
                 display.vv("virtnet.kvm: another run holds the host's lock")
             except AnsibleConnectionFailure as error:
                 display.vv(f"virtnet.kvm: the host is not reached: {error}")
             if time.monotonic() > until:
-                return None
+                return answer
             time.sleep(PAUSE_S)
 
-    def _forget(self):
-        """Remove the outcome, once it is known here: nobody shall take it for that of another change."""
+    def _forget(self, token):
+        """Remove the outcome of a change, once it is known here: nobody shall take it for that of another."""
         # Not if the connection breaks; then the next run of a module does.
         with contextlib.suppress(AnsibleConnectionFailure):
-            self._low_level_execute_command(f"rm -f {guard_text.OUTCOME}", sudoable=True)
+            self._low_level_execute_command(removal(token), sudoable=True)
 
     def _confirm(self, result):
         window = result["guard"]
         token = window.pop("token")
         answer = self._ask(f"confirm {token}", time.monotonic() + window["timeout_s"] + AFTER_S)
-        if answer is not None:
-            self._forget()
-            # Of the outcome alone: the script is gone if an earlier answer was lost.
-            if answer[1] == [token, "confirmed"]:
-                window["state"] = "confirmed"
-                return
+        # Of the outcome alone: the script is gone if an earlier answer was lost.
+        window["state"], why = verdict(answer, token)
+        if window["state"] != "unknown":
+            self._forget(token)
+        if window["state"] == "confirmed":
+            return
         # What the module said of the host is not so any more, or may not be.
         for key in [key for key in result if key not in ("guard", "invocation", "warnings", "deprecations", "manager")]:
             del result[key]
-        result.update(failed=True, changed=False)
-        links = ", ".join(window["links"])
-        if answer is None:
-            window["state"] = "unknown"
-            result["msg"] = (
-                f"The host was changed ({links}) and has not been reached since. It takes the change back by itself. "
-                f"Look at it from its console: sh {guard_text.SCRIPT}"
-            )
+        # It was changed, and may still be.
+        result.update(failed=True, changed=window["state"] == "unknown")
+        if window["state"] == "unknown":
+            result["msg"] = unknown_text(answer, window["links"])
             return
-        window.update(state="reverted", why=answer[1][2] if answer[1][2:] else "unknown")
+        window["why"] = why
         reasons = {
             "deadline": f"the controller could not come in anew within {window['timeout_s']} s",
             "boot": "the host was restarted before the change was confirmed",
         }
-        reason = reasons.get(window["why"], "somebody took it back on the host")
+        reason = reasons.get(why, "somebody took it back on the host")
         result["msg"] = (
-            f"The change of {links} was taken back: {reason}. Everything is as it was before. "
+            f"The change of {', '.join(window['links'])} was taken back: {reason}. Everything is as it was before. "
             "Look whether addresses, gateway and ports are right, or give it more time with confirm_timeout."
         )
 
@@ -107,10 +140,12 @@ class GuardedAction(ActionBase):
         """Return the result after the connection broke while the module ran; nobody knows how far it had come."""
         wait = int(self._task.args.get("confirm_timeout") or 60)
         answer = self._ask("restore asked", time.monotonic() + wait + AFTER_S)
-        if answer is None or answer[1][1:2] != ["reverted"]:
+        # Its token was lost with the module's result. The module removes older outcomes before it begins: this one is its own.
+        token = answer[0] if answer else ""
+        state, why = verdict(answer, token)
+        if state != "reverted":
             raise error
-        self._forget()
-        why = answer[1][2] if answer[1][2:] else "unknown"
+        self._forget(token)
         return {
             "failed": True,
             "changed": False,

@@ -2,15 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The dead man's switch as text: a script for sh(1), whatever the files and links are called."""
+"""The dead man's switch as text, a script for sh(1), whatever the files and links are called; and the controller's verdict."""
 
 from __future__ import annotations
 
 import subprocess
+from types import SimpleNamespace
 
 import pytest
+from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, management
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import guard_text
+from ansible_collections.virtnet.kvm.plugins.plugin_utils import guard
 
 CHANGE = guard_text.Change(
     links=["br0", "eth 0"],
@@ -88,3 +91,146 @@ def test_the_way_goes_down_to_the_wire_but_not_to_the_guests(names, found):
 )
 def test_what_may_draw_the_way_onto_another_link(lines, leads):
     assert management.leads_elsewhere(lines, {"198.51.100.7"}) is leads
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (["0123", "confirmed"], ("confirmed", None)),
+        (["0123", "reverted", "deadline"], ("reverted", "deadline")),
+        (["0123", "reverted", "boot"], ("reverted", "boot")),
+        (["4567", "confirmed"], ("unknown", None)),
+        (["4567", "reverted", "deadline"], ("unknown", None)),
+        (["0123", "reverted"], ("unknown", None)),
+        (["0123"], ("unknown", None)),
+        (["sudo:", "confirmed"], ("unknown", None)),
+        ([], ("unknown", None)),
+        (None, ("unknown", None)),
+    ],
+)
+def test_only_the_outcome_of_this_very_change_counts(answer, found):
+    assert guard.verdict(answer, "0123") == found
+
+
+class Action(guard.GuardedAction):
+    """The plugin without a host: it hears what it is told, and remembers what it forgets."""
+
+    def __init__(self, answer):
+        self.answer, self.asked, self.forgotten = answer, [], []
+
+    def _ask(self, word, until):
+        self.asked.append(word)
+        return self.answer
+
+    def _forget(self, token):
+        self.forgotten.append(token)
+
+
+def confirmed(answer):
+    """Return the plugin after a module left a change open, and the task's result."""
+    action = Action(answer)
+    window = {"state": "pending", "links": ["eth0", "br0"], "timeout_s": 30, "token": "0123"}
+    result = {"changed": True, "bridges": [{"name": "br0"}], "guard": window}
+    action._confirm(result)
+    assert action.asked == ["confirm 0123"] and "token" not in result["guard"]
+    return action, result
+
+
+def test_a_change_that_was_confirmed_is_as_the_module_said():
+    action, result = confirmed(["0123", "confirmed"])
+    assert result["changed"] and result["bridges"] and result["guard"]["state"] == "confirmed" and "failed" not in result
+    assert action.forgotten == ["0123"]
+
+
+def test_a_change_that_was_taken_back_fails_with_the_reason():
+    action, result = confirmed(["0123", "reverted", "deadline"])
+    assert result["failed"] and not result["changed"] and "bridges" not in result
+    assert (result["guard"]["state"], result["guard"]["why"]) == ("reverted", "deadline")
+    assert "eth0, br0 was taken back" in result["msg"] and "within 30 s" in result["msg"]
+    assert action.forgotten == ["0123"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (None, "has not been reached"),
+        ([], "has no outcome of this change"),
+        (["4567", "confirmed"], "has no outcome of this change"),
+        (["4567", "reverted", "deadline"], "has no outcome of this change"),
+    ],
+)
+def test_where_nobody_knows_the_outcome_nothing_is_claimed(answer, words):
+    action, result = confirmed(answer)
+    assert result["failed"] and result["changed"] and "bridges" not in result
+    assert result["guard"]["state"] == "unknown" and "why" not in result["guard"]
+    assert words in result["msg"] and "(eth0, br0)" in result["msg"] and "was taken back:" not in result["msg"]
+    assert f"sh {guard_text.SCRIPT}" in result["msg"] and f"cat {guard_text.OUTCOME}" in result["msg"]
+    assert action.forgotten == [], "it is another change's"
+
+
+def test_a_change_in_whose_middle_the_connection_broke_is_taken_back():
+    action = Action(["4567", "reverted", "asked"])
+    action._task = SimpleNamespace(args={})
+    result = action._lost(AnsibleConnectionFailure("gone"))
+    assert result["failed"] and result["guard"] == {"state": "reverted", "why": "asked"} and action.forgotten == ["4567"]
+
+
+@pytest.mark.parametrize("answer", [None, [], ["4567", "confirmed"], ["4567", "reverted"]])
+def test_a_broken_connection_stays_one_if_nothing_was_taken_back(answer):
+    action = Action(answer)
+    action._task = SimpleNamespace(args={"confirm_timeout": "5"})
+    with pytest.raises(AnsibleConnectionFailure, match="gone"):
+        action._lost(AnsibleConnectionFailure("gone"))
+    assert action.forgotten == []
+
+
+@pytest.mark.parametrize(
+    ("text", "stays"),
+    [
+        ("0123 confirmed\n", False), ("0123 reverted deadline\n", False), ("4567 confirmed\n", True), ("01234 confirmed\n", True),
+        ("", True), (None, False),
+    ],
+)
+def test_only_its_own_outcome_is_removed(tmp_path, text, stays):
+    file = tmp_path / "outcome"
+    if text is not None:
+        file.write_text(text)
+    done = subprocess.run(["sh", "-c", guard.removal("0123", file)], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert file.exists() is stays
+
+
+class Connection(guard.GuardedAction):
+    """The plugin with a host that answers (rc, stdout), or is not reached (None), once each."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self._connection = SimpleNamespace(transport="ssh", reset=lambda: None)
+
+    def _low_level_execute_command(self, command, sudoable=True):
+        answer = self.answers.pop(0)
+        if answer is None:
+            raise AnsibleConnectionFailure("no route")
+        return {"rc": answer[0], "stdout": answer[1]}
+
+
+@pytest.mark.parametrize(
+    ("answers", "found"),
+    [
+        ([(0, "0123 confirmed\n")], ["0123", "confirmed"]),
+        ([(3, "0123 reverted boot\n0123 reverted boot\n")], ["0123", "reverted", "boot"]),
+        ([(3, "")], []),
+        ([None, (0, "0123 confirmed\n")], ["0123", "confirmed"]),
+        ([(guard_text.LOCKED, ""), (0, "0123 confirmed\n")], ["0123", "confirmed"]),
+        ([None, None], None),
+        # It was reached, and another run held its lock to the end.
+        ([None, (guard_text.LOCKED, "")], []),
+        ([(guard_text.LOCKED, ""), None], None),
+    ],
+)
+def test_the_host_is_asked_until_it_answers_or_the_time_is_over(monkeypatch, answers, found):
+    clock = SimpleNamespace(monotonic=iter(range(10)).__next__, sleep=lambda seconds: None)
+    monkeypatch.setattr(guard, "time", clock)
+    action = Connection(*answers)
+    assert action._ask("confirm 0123", until=0) == found
+    assert action.answers == []
