@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import pytest
-from virtnet_lab.config import mac_of, parse, read_raw
+import yaml
+from virtnet_lab.config import DEFAULTS, mac_of, parse, read_raw
 from virtnet_lab.proc import LabError
 
 
@@ -77,6 +78,8 @@ def test_dns_records_resolve_kinds_and_leave_out_those_without_such_a_host():
         ({"hosts": [GATEWAY, {"name": "a", "release": "warty"}]}, "'warty' is not one of bookworm, trixie"),
         ({"hosts": [GATEWAY, {"name": "a", "manager": "wicked"}]}, "'wicked' is not one of networkd, NetworkManager"),
         ({"hosts": [{**GATEWAY, "addressing": "dhcp"}]}, "its own address is static"),
+        ({"hosts": [{**GATEWAY, "manager": "NetworkManager"}]}, "'gw': the gateway .* by networkd and not by NetworkManager"),
+        ({"hosts": [{**GATEWAY, "manager": "netplan-networkd"}]}, "'gw': the gateway .* by networkd and not by netplan-networkd"),
         ({"hosts": [GATEWAY, {"name": "a", "number": 1}]}, "number 1 belongs to gw"),
         ({"hosts": [GATEWAY, {"name": "a", "number": 150}]}, "number 150 belongs to the DHCP range"),
         ({"hosts": [GATEWAY, {"name": "a", "number": 254}]}, "number 254 belongs to the controller"),
@@ -104,3 +107,11 @@ def test_the_command_line_names_the_lab(tmp_path):
     file.write_text('{"lab_hosts_lab": "one", "lab_hosts_boot_timeout": 7}')
     config = parse(read_raw(file, "two"))
     assert (config.lab, config.boot_timeout) == ("two", 7)
+
+
+def test_the_argument_specs_have_the_defaults_of_the_role():
+    specs = yaml.safe_load((DEFAULTS.parents[1] / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]
+    defaults = yaml.safe_load(DEFAULTS.read_text(encoding="utf-8"))
+    options = [item for point in specs.values() for item in point["options"].items()]
+    said = {name: option["default"] for name, option in options if "default" in option}
+    assert said == {name: value for name, value in defaults.items() if name != "lab_hosts_packages"}

@@ -224,6 +224,8 @@ def _hosts(
             raise LabError(f"{what}: unknown: {', '.join(unknown)}.")
         if host.kind == "gateway" and host.addressing != "static":
             raise LabError(f"{what}: the gateway serves DHCP, so its own address is static.")
+        if host.kind == "gateway" and host.manager != "networkd":
+            raise LabError(f"{what}: the gateway is the router itself, its eth0 is kept by networkd and not by {host.manager}.")
         hosts.append(host)
     if sum(host.kind == "gateway" for host in hosts) != 1:
         raise LabError(f"{PREFIX}hosts: a lab has exactly one host of kind gateway.")

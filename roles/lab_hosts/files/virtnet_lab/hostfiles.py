@@ -29,6 +29,8 @@ KVM_UNITS = (
 )
 UNITS = "etc/systemd/system"
 DHCP_HOSTS = "etc/lab/dhcp-hosts"
+#: The gateway's dnsmasq.
+GATEWAY_SERVICE = "lab-gateway.service"
 #: The program that stands in for udev in a KVM host; it runs there as it is here.
 TAPNODES = Path(__file__).with_name("tapnodes.py")
 
@@ -82,8 +84,8 @@ def host_files(config: Config, host: Host, keys: HostKeys, devices: Mapping[str,
                 "etc/lab/dnsmasq.conf": Entry(_dnsmasq(config)),
                 DHCP_HOSTS: Entry(dhcp_hosts(config)),
                 "etc/sysctl.d/lab.conf": Entry("net.ipv4.ip_forward = 1\nnet.ipv6.conf.all.forwarding = 1\n"),
-                f"{UNITS}/lab-gateway.service": Entry(GATEWAY_UNIT),
-                f"{UNITS}/multi-user.target.wants/lab-gateway.service": Entry(link="../lab-gateway.service"),
+                f"{UNITS}/{GATEWAY_SERVICE}": Entry(GATEWAY_UNIT),
+                f"{UNITS}/multi-user.target.wants/{GATEWAY_SERVICE}": Entry(link=f"../{GATEWAY_SERVICE}"),
             }
         )
     return files

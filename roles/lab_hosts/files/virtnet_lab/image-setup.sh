@@ -56,7 +56,10 @@ chroot "$root" systemctl --quiet enable lab-sysfs.service systemd-networkd.servi
 # Of the other managers of links a host enables the one it is told to.
 for unit in NetworkManager.service NetworkManager-wait-online.service NetworkManager-dispatcher.service networking.service \
     dhcpcd.service wpa_supplicant.service; do
-    chroot "$root" systemctl --quiet disable "$unit" 2>/dev/null || true
+    # Not every list of packages has all of them.
+    if [ -e "$root/lib/systemd/system/$unit" ]; then
+        chroot "$root" systemctl --quiet disable "$unit"
+    fi
 done
 
 # Without these two stamps systemd takes the first boot for one after an upgrade and rebuilds its caches.

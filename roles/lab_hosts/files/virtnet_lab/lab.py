@@ -18,7 +18,7 @@ from typing import Any
 
 from virtnet_lab import cgroups, host, image, machine, network, ssh
 from virtnet_lab.config import PREFIX, Config, Host, load_saved, parse
-from virtnet_lab.hostfiles import DHCP_HOSTS, Entry, dhcp_hosts, host_files
+from virtnet_lab.hostfiles import DHCP_HOSTS, GATEWAY_SERVICE, Entry, dhcp_hosts, host_files
 from virtnet_lab.paths import CACHE, MACHINE_LOCK, STATE, LabPaths
 from virtnet_lab.proc import LabError, Reporter, locked, run, write_atomically
 
@@ -174,7 +174,8 @@ def remake(paths: LabPaths, name: str, changes: Mapping[str, str], report: Repor
         if gateway.name != name and host.is_on(paths.host(gateway.name)):
             # It leases the host its own address, or no more.
             text = dhcp_hosts(config)
-            run(*host.inside(paths.host(gateway.name), "sh", "-c", f"cat > /{DHCP_HOSTS}; pkill -HUP dnsmasq"), text=text)
+            read_again = f"systemctl kill --signal=HUP {GATEWAY_SERVICE}"
+            run(*host.inside(paths.host(gateway.name), "sh", "-c", f"cat > /{DHCP_HOSTS} && {read_again}"), text=text)
             host.note(paths.host(gateway.name), image.image_path(config, gateway.release), gateway, files(gateway))
         host.power_on(place)
         _await(config, paths, item, report)
