@@ -20,6 +20,8 @@ from pathlib import Path
 import testinfra
 
 PROGRAM = Path(__file__).resolve().parents[2] / "roles" / "lab_hosts" / "files"
+#: The machines on the LAN that tests make a host deaf to; C(ctl) is the controller.
+OTHERS = ("ctl", "gateway1")
 LOOK = (
     "ip -o address show | sed 's/^[0-9]*: //; s/nodad *//; s/ *\\\\.*//; /lo /d'; ip route | sed 's/ metric 100\\b//';"
     " ip -6 route | sed 's/ expires.*//; s/ pref medium//; s/nhid [0-9]* //' | sort;"
@@ -66,12 +68,15 @@ def deaf_to(host, name):
     """The LAN's switch passes nothing between this host and another machine; both hear everybody else.
 
     bridge(8): isolated ports reach those that are not. The other machine's port stays isolated, which means nothing while it is
-    the only one: the hosts are tested side by side.
+    the only one: the hosts are tested side by side, and may be deaf at the same time, to the same machine.
 
-    :param name: of the machine; C(ctl) is the controller.
+    :param name: of the machine, one of OTHERS.
     """
+    assert name in OTHERS, name
     port = ["bridge", "-n", f"{variables(host)['lab_hosts_lab']}-lan", "link", "set", "dev"]
-    subprocess.run([*port, name, "isolated", "on"], check=True)
+    # The one that an earlier test was deaf to is freed, else the host would be deaf to both.
+    for other in OTHERS:
+        subprocess.run([*port, other, "isolated", "on" if other == name else "off"], check=True)
     subprocess.run([*port, host.backend.host, "isolated", "on"], check=True)
     try:
         yield
@@ -81,8 +86,11 @@ def deaf_to(host, name):
 
 
 @contextlib.contextmanager
-def pinged(host, what, capsys):
-    """Ping the host from outside ten times a second meanwhile, and print how many were lost."""
+def pinged(host, what, figure):
+    """Ping the host from outside ten times a second meanwhile, and tell how many were lost.
+
+    :param figure: the fixture.
+    """
     outside = testinfra.get_host("ansible://outside1", ansible_inventory=host.backend.ansible_runner.inventory_file)
     address = variables(host)["lab_hosts_address"]
     file = f"/tmp/lnkping-{host.backend.host}"
@@ -93,5 +101,4 @@ def pinged(host, what, capsys):
     finally:
         outside.run(f"kill -INT $(cat {file}.pid); sleep 0.3")
         summary = re.search(r"(\d+) packets transmitted, (\d+) received", outside.check_output(f"cat {file}"))
-        with capsys.disabled():
-            print(f"\n{host.backend.host}: {what}: {int(summary[1]) - int(summary[2])} of {summary[1]} pings lost, 100 ms apart")
+        figure(f"{what}: {int(summary[1]) - int(summary[2])} of {summary[1]} pings lost, 100 ms apart")

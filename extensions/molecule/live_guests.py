@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 
 from guest_agent import BUSYBOX, in_guest
 from network_properties import BASES, filled
@@ -182,7 +183,7 @@ class Bench:
     host: object
     modules: object
     version: tuple
-    rows: list = dataclasses.field(default_factory=list)
+    figure: Callable[[str], None] | None = None  # of the test that is running
 
     def plugged(self):
         """Return {MAC: (network, link, the bridge it is really in)} of the guests' NICs, and {network's number: its ports}."""
@@ -200,7 +201,7 @@ class Bench:
         return pinging(self.host, "vm0", [target for number in numbers for target in targets(number)], settle_s)
 
     def tell(self, what, action, pings, number, declared=None):
-        """Keep a row for the table that is printed at the end; return the Pings of the targets that are to be there.
+        """Tell what was foretold and lost as a figure; return the Pings of the targets that are to be there.
 
         :param declared: the network's item, if it has other addresses.
         """
@@ -208,5 +209,8 @@ class Bench:
         mine = [pings[target] for target in targets(number) if target in addresses or target == targets(number)[-1]]
         effect = action["effect"] if action else "none"
         outage = action["outage_s"] if action else 0
-        self.rows.append((what, effect, outage, max(one.lost for one in mine), max(one.longest_s for one in mine)))
+        lost, longest = max(one.lost for one in mine), max(one.longest_s for one in mine)
+        self.figure(
+            f"{what:<44} {effect:<8} lost {lost:>3} pings, one each {INTERVAL_S} s; {outage:>4} s foretold, {longest:.1f} s found"
+        )
         return mine

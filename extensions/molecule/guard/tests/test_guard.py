@@ -39,17 +39,16 @@ def before(request, host, modules):
         look(host)
 
 
-def test_the_controller_comes_in_anew(host, modules, before, capsys):
+def test_the_controller_comes_in_anew(host, modules, before, figure):
     predicted = modules.run("host_bridge", check=True, **IN)
     assert predicted["guard"]["state"] == "planned" and look(host) == before
-    with pinged(host, "uplink into the bridge", capsys):
+    with pinged(host, "uplink into the bridge", figure):
         real = modules.run("host_bridge", **IN)
     assert real["guard"]["state"] == "confirmed" and real["guard"]["links"] == ["eth0", "grdbr0"], real["guard"]
     assert not open_change(host) and "virtnet-guard" not in look(host)
     assert "guard" not in modules.run("host_bridge", **IN)
-    with capsys.disabled():
-        print(f"{host.backend.host}: away for at most {real['guard']['away_s']} s")
-    with pinged(host, "uplink out of the bridge", capsys):
+    figure(f"away for at most {real['guard']['away_s']} s")
+    with pinged(host, "uplink out of the bridge", figure):
         assert modules.run("host_bridge", **OUT)["guard"]["state"] == "confirmed"
     assert look(host) == before
 

@@ -116,8 +116,8 @@ def test_refusals(host, modules, port):
     assert not host.interface("lnkbr0").exists
 
 
-def test_fifty_with_the_longest_names(host, modules, capsys):
-    """In one call each; what they cost is printed."""
+def test_fifty_with_the_longest_names(modules, figure):
+    """In one call each; what they cost is told."""
     names = [f"lnkbr0123456{number:03}" for number in range(50)]
     assert {len(name) for name in names} == {15}
     items = [{"name": name, "addresses": [f"10.97.{number}.1/24"]} for number, name in enumerate(names)]
@@ -131,8 +131,7 @@ def test_fifty_with_the_longest_names(host, modules, capsys):
     finally:
         seconds["removed"] = modules.timed("host_bridge", bridges=[{"name": name, "state": "absent"} for name in names])
     assert not set(names) & set(modules.links())
-    with capsys.disabled():
-        print(f"\n{host.backend.host}: 50 bridges, in seconds: {seconds}")
+    figure(f"50 bridges, in seconds: {seconds}")
 
 
 def test_a_port_that_vanishes_in_the_middle(host, modules, port):

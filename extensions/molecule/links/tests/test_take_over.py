@@ -32,11 +32,11 @@ def look(host):
     return text
 
 
-def test_there_and_back(host, modules, capsys):
+def test_there_and_back(host, modules, figure):
     before, mac = look(host), modules.links()["eth0"]["address"]
     try:
         predicted = modules.run("host_bridge", check=True, bridges=IN)
-        with pinged(host, "uplink into the bridge", capsys):
+        with pinged(host, "uplink into the bridge", figure):
             real = modules.run("host_bridge", bridges=IN)
         assert predicted["bridges"] == real["bridges"] and predicted["actions"] == real["actions"]
         assert not modules.run("host_bridge", bridges=IN)["changed"]
@@ -48,15 +48,15 @@ def test_there_and_back(host, modules, capsys):
         assert look(host) == inside
         assert not modules.run("host_bridge", bridges=IN)["changed"]
     finally:
-        with pinged(host, "uplink out of the bridge", capsys):
+        with pinged(host, "uplink out of the bridge", figure):
             modules.run("host_bridge", bridges=OUT)
     assert look(host) == before
 
 
-def test_without_a_manager(host, modules, capsys):
+def test_without_a_manager(host, modules, figure):
     before = look(host)
     try:
-        with pinged(host, "uplink into the bridge, no manager", capsys):
+        with pinged(host, "uplink into the bridge, no manager", figure):
             modules.run("host_bridge", bridges=IN, manager="none")
     finally:
         modules.run("host_bridge", bridges=OUT, manager="none")
@@ -64,7 +64,7 @@ def test_without_a_manager(host, modules, capsys):
     assert look(host) == before
 
 
-def test_dhcp(host, modules, capsys):
+def test_dhcp(host, modules, figure):
     """The lease stays: the same MAC and the same client identifier."""
     file = "/etc/systemd/network/40-lnkdhcp.network"
     before = look(host)
@@ -87,7 +87,7 @@ def test_dhcp(host, modules, capsys):
     try:
         (name, address), = lease()
         assert name == "eth0"
-        with pinged(host, "uplink with DHCP into the bridge", capsys):
+        with pinged(host, "uplink with DHCP into the bridge", figure):
             modules.run("host_bridge", bridges=IN)
         assert not modules.run("host_bridge", bridges=IN)["changed"]
         assert lease() == [("lnkbr0", address)]

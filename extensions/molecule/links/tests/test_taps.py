@@ -104,11 +104,10 @@ def test_one_that_fails_is_put_back_and_the_others_stand(host, modules):
         modules.run("tap_iface", taps=[{"name": name, "state": "absent"} for name in ("lnkok0", "lnkok1")], manager="none")
 
 
-def test_a_hundred(modules, capsys):
+def test_a_hundred(modules, figure):
     taps = [{"name": f"lnkmany{number}"} for number in range(100)]
     for manager in ("none", "networkd"):
         seconds = []
         for state in ("up", "up", "absent"):
             seconds.append(modules.timed("tap_iface", taps=[{**tap, "state": state} for tap in taps], manager=manager))
-        with capsys.disabled():
-            print(f"\n{modules.name}: 100 taps, manager {manager}: create, again, remove: {seconds} s")
+        figure(f"100 taps, manager {manager}: create, again, remove: {seconds} s")

@@ -4,16 +4,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
-from live_guests import GUESTS, HOST_BRIDGE, INTERVAL_S, LANES, Bench, guest, network
+from live_guests import GUESTS, HOST_BRIDGE, LANES, Bench, guest, network
 from module_calls import Modules
-
-
-@pytest.fixture
-def modules(host):
-    return Modules(host)
 
 
 @pytest.fixture(scope="module")
@@ -33,19 +29,6 @@ def bench(host):
 
 
 @pytest.fixture
-def told(bench, record_property):
-    """The bench, whose rows of this test are printed at the end."""
-    bench.rows.clear()
-    yield bench
-    record_property("rows", list(bench.rows))
-
-
-def pytest_terminal_summary(terminalreporter):
-    write = terminalreporter.write_line
-    write(f"Lost pings, one each {INTERVAL_S} s to the gateway (IPv4, IPv6) and to the other guest; seconds foretold and found:")
-    for report in (one for reports in terminalreporter.stats.values() for one in reports):
-        if getattr(report, "when", "") != "teardown":
-            continue
-        where = re.search(r"ansible://(\w+)", report.nodeid).group(1)
-        for what, effect, outage, lost, longest in dict(report.user_properties).get("rows", []):
-            write(f"  {where:<6} {what:<44} {effect:<8} lost {lost:>3}   {outage:>4} s foretold, {longest:.1f} s found")
+def told(bench, figure):
+    """The bench, whose figures are this test's."""
+    return dataclasses.replace(bench, figure=figure)

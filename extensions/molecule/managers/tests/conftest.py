@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 import pytest
-from module_calls import Modules
 
 _MOVED = "test_taken_over_restarted_and_given_back"
 _SILENT = "test_taken_back_without_a_word"
@@ -44,8 +43,3 @@ def pytest_collection_modifyitems(config, items):
     chosen = [item for item in items if _covers(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
-
-
-@pytest.fixture
-def modules(host):
-    return Modules(host)

@@ -55,22 +55,21 @@ def seen(host, kept):
     return f"{found}\n{console(host, FILES)}"
 
 
-def test_taken_over_restarted_and_given_back(host, modules, kept, capsys):
+def test_taken_over_restarted_and_given_back(host, modules, kept, figure):
     before = seen(host, kept)
     predicted = modules.run("host_bridge", check=True, **IN)
     assert seen(host, kept) == before
-    with pinged(host, f"{'-'.join(kept)}, into the bridge", capsys):
+    with pinged(host, f"{'-'.join(kept)}, into the bridge", figure):
         real = modules.run("host_bridge", **IN)
     assert real["guard"]["state"] == "confirmed" and real["bridges"] == predicted["bridges"]
     assert not modules.run("host_bridge", **IN)["changed"]
-    with capsys.disabled():
-        print(f"{host.backend.host}: away for at most {real['guard']['away_s']} s")
+    figure(f"away for at most {real['guard']['away_s']} s")
     taken = seen(host, kept)
     assert "master mgrbr0" in console(host, "ip link show eth0")
     lab(host, "reboot", host.backend.host)
     assert seen(host, kept) == taken
     assert not modules.run("host_bridge", **IN)["changed"]
-    with pinged(host, f"{'-'.join(kept)}, out of the bridge", capsys):
+    with pinged(host, f"{'-'.join(kept)}, out of the bridge", figure):
         assert modules.run("host_bridge", **OUT)["guard"]["state"] == "confirmed"
     assert seen(host, kept) == before
     lab(host, "reboot", host.backend.host)

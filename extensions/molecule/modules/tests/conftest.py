@@ -9,12 +9,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from module_calls import Modules
-
-
-@pytest.fixture
-def modules(host):
-    return Modules(host)
 
 
 class Document:

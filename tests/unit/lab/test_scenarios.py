@@ -1,0 +1,108 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the scenarios' tests share, without a lab: the figures they tell, and whom a host is deaf to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+# Other versions of ansible-core have an environment without the tools of the scenarios.
+pytest.importorskip("testinfra")
+pytest.importorskip("xdist")
+
+import lab_side
+
+SCENARIOS = Path(__file__).resolve().parents[3] / "extensions" / "molecule"
+TESTS = """
+import pytest
+
+@pytest.fixture
+def late(figure):
+    yield
+    figure("said while it was taken down")
+
+def test_passes(host, late, figure):
+    figure("12 s")
+    figure("13 s")
+
+def test_fails(host, figure):
+    figure("14 s")
+    assert False
+
+def test_is_silent(host, figure):
+    pass
+"""
+TOLD = [
+    f"{name}: {text}" for name in ("kvm1", "kvm2") for text in ("12 s", "13 s", "said while it was taken down", "14 s")
+]
+
+
+def lines_of(folder, tests, *options):
+    """Run tests beside the scenarios' conftest.py; return the lines of what pytest says."""
+    shutil.copy(SCENARIOS / "conftest.py", folder)
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = --import-mode=importlib -p no:cacheprovider --tb=no\n")
+    (folder / "test_it.py").write_text(tests)
+    (folder / "inventory").write_text("kvm1\nkvm2\n")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(SCENARIOS), "PYTEST_ADDOPTS": "", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "pytest", *options, folder]
+    done = subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True, text=True)
+    return (done.stdout + done.stderr).splitlines()
+
+
+@pytest.mark.parametrize("options", [[], ["-n", "2", "--dist", "each"]], ids=["one-process", "a-process-for-each-host"])
+def test_each_figure_is_printed_once_under_a_heading(tmp_path, options):
+    # Nobody speaks to these hosts.
+    lines = lines_of(tmp_path, TESTS, "--hosts=ansible://all", "--ansible-inventory=inventory", *options)
+    assert "2 failed, 4 passed" in lines[-1], "\n".join(lines)
+    (heading,) = (number for number, line in enumerate(lines) if line.strip("= ") == "figures")
+    assert lines[heading + 1 :][: len(TOLD)] == TOLD
+    assert [line for line in lines if line in TOLD] == TOLD
+
+
+def test_no_figures_no_heading(tmp_path):
+    lines = lines_of(tmp_path, "def test_passes():\n    pass\n")
+    assert "1 passed" in lines[-1] and not [line for line in lines if line.strip("= ") == "figures"], "\n".join(lines)
+
+
+@pytest.fixture
+def isolated(monkeypatch):
+    """The ports that are isolated; bridge(8) works on them."""
+    found = set()
+
+    def run(command, **options):
+        assert command[:6] == ["bridge", "-n", "mol-lan", "link", "set", "dev"]
+        port, word, state = command[6:]
+        assert word == "isolated"
+        (found.add if state == "on" else found.discard)(port)
+
+    monkeypatch.setattr(lab_side.subprocess, "run", run)
+    monkeypatch.setattr(lab_side, "variables", lambda host: {"lab_hosts_lab": "mol"})
+    return found
+
+
+HOST = SimpleNamespace(backend=SimpleNamespace(host="kvm1"))
+
+
+def test_a_host_is_deaf_to_one_machine_whatever_an_earlier_test_left(isolated):
+    isolated.add("gateway1")
+    with lab_side.deaf_to(HOST, "ctl"):
+        assert isolated == {"ctl", "kvm1"}
+    assert isolated == {"ctl"}
+    with lab_side.deaf_to(HOST, "gateway1"):
+        assert isolated == {"gateway1", "kvm1"}
+
+
+def test_a_machine_that_is_none_of_them_is_refused(isolated):
+    with pytest.raises(AssertionError, match="outside1"), lab_side.deaf_to(HOST, "outside1"):
+        pass
+    assert isolated == set()
