@@ -129,7 +129,8 @@ notes:
   - With NetworkManager its profile is made from that of the port in the same way, with the metric of its routes and the
     identifier of its DHCP lease. NetworkManager itself moves the port then, and whatever has to do with it.
   - With ifupdown the bridge's file is made from the stanzas of the port it takes over, and F(/etc/network/interfaces) stays as it
-    is; a C(mapping) has ifup take our stanzas for the port. A DHCP client moves with its lease.
+    is; a C(mapping) has ifup take our stanzas for the port. A DHCP client moves with its lease. I(dns) is told to resolvconf or
+    systemd-resolved, where there is one; nobody else of ifupdown's writes F(/etc/resolv.conf).
   - Ports that another manager than I(manager) keeps are refused, unless I(manager=none).
 seealso:
   - module: virtnet.kvm.tap_iface

@@ -18,7 +18,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.errors import (
 )
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import batch, forms, iproute2, neighbours, persist, sysctl
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import route_sets as others
-from ansible_collections.virtnet.kvm.plugins.module_utils.links.room import GATEWAY_S, LinkRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.room import GATEWAY_S, MOVES, LinkRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Plan
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
 
@@ -390,7 +390,7 @@ class BridgeRoom(LinkRoom):
                     self._await_gateway(one)
             return
         self._prepare(op)
-        if op.args["gateways"] or op.args["moves"]:
+        if op.op in MOVES or op.args["moves"]:
             self._move(op)
         super().apply(op)
 
@@ -429,7 +429,10 @@ class BridgeRoom(LinkRoom):
     def _put_back(self, op):
         self.revert(op)
         if op.args["files"]:
-            self.manager.renew([op.name, *op.args["names"]])
+            self._renew(op)
+
+    def _renew(self, op):
+        self.manager.renew([op.name, *op.args["names"]])
 
     def finish(self, plan):
         super().finish(plan)

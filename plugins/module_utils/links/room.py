@@ -24,6 +24,8 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.safety import guard, g
 
 #: How long the gateway may be silent after the uplink has changed; then everything goes back.
 GATEWAY_S = 5
+#: Operations in which addresses move between links, and a DHCP client with them; they go alone.
+MOVES = ("take_over", "give_back")
 
 
 class LinkRoom(engine.Room):
@@ -380,7 +382,7 @@ class LinkRoom(engine.Room):
         if op.name in self._done or not op.args["lines"]:
             return
         ahead = [one for one in self._queue[self._queue.index(op) :] if one.name not in self._done | set(self._failed)]
-        ahead = [one for one in ahead if one is op or not (one.args["gateways"] or one.args["early"])]
+        ahead = [one for one in ahead if one is op or not (one.args["early"] or one.args["moves"] or one.op in MOVES)]
         for one in ahead:
             if one.args["delete"] and not one.args["create"] and not os.path.exists(f"/sys/class/net/{one.name}"):
                 one.args["lines"] = [line for line in one.args["lines"] if not line.startswith("link delete ")]

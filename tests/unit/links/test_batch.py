@@ -122,6 +122,35 @@ def test_what_came_by_dhcp_moves_too():
     ]
 
 
+def test_a_gateway_s_subnet_may_be_of_an_address_by_dhcp():
+    """dhclient marks its address, not its route."""
+    row = {"family": "inet", "local": "192.0.2.7", "prefixlen": 24, "valid_life_time": 9, "preferred_life_time": 9}
+    eth = {**ETH, "addresses": [], "routes": []}
+    port, bridge = {**eth, "bridge": "b0", "gateway": []}, {**BRIDGE, "gateway": eth["gateway"]}
+    arrives = "address replace 192.0.2.7/24 dev {} broadcast + valid_lft 9 preferred_lft 9"
+    goes = "address del 192.0.2.7/24 dev e0"
+    lines = batch.moved(None, bridge, [(eth, port)], forms.Link(eth, {}, dynamic=[row]), "b0")
+    order = [
+        "route del 0.0.0.0/0 via 192.0.2.1 dev e0", goes, arrives.format("b0"),
+        "route replace 0.0.0.0/0 via 192.0.2.1 dev b0 proto static",
+    ]
+    assert [line for line in lines if line in order] == order
+    assert batch.moved(bridge, None, [(port, eth)], forms.Link(bridge, {}, dynamic=[row]), "e0") == [
+        "link delete dev b0", arrives.format("e0"), "route replace 0.0.0.0/0 via 192.0.2.1 dev e0 proto static",
+    ]
+
+
+def test_the_way_to_a_gateway_comes_before_it():
+    rows = [
+        {"dst": "default", "gateway": "192.0.2.1", "protocol": "dhcp", "metric": 1002, "prefsrc": "192.0.2.7"},
+        {"dst": "192.0.2.0/24", "protocol": "dhcp", "metric": 1002, "prefsrc": "192.0.2.7"},
+    ]
+    assert batch.dynamic_onto("b0", forms.Link({"name": "e0"}, {}, dynamic_routes=rows)) == [
+        "route replace 192.0.2.0/24 dev b0 metric 1002 proto dhcp src 192.0.2.7",
+        "route replace 0.0.0.0/0 via 192.0.2.1 dev b0 metric 1002 proto dhcp src 192.0.2.7",
+    ]
+
+
 def test_an_address_without_a_route_of_the_kernels_moves_without_one():
     row = {"family": "inet6", "local": "2001:db8::7", "prefixlen": 64, "noprefixroute": True, "valid_life_time": 9}
     source = forms.Link({"name": "e0"}, {}, dynamic=[row], dynamic_routes=[])
