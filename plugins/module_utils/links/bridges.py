@@ -118,7 +118,8 @@ class BridgeRoom(LinkRoom):
         if uplink is not None:
             self._check_take_over(item, uplink, joining)
         target = self._target(item, link, ports, uplink)
-        texts = self._texts(item, target, ports, uplink)
+        with self.asked_of_manager(item):
+            texts = self._texts(item, target, ports, uplink)
         after = forms.down(target)
         options = item.more.get("port_options", {})
         pairs = [

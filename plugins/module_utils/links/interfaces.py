@@ -106,7 +106,8 @@ class InterfaceRoom(LinkRoom):
             return {**target, "owned": False}, {}
         declared = {*item.values, *(["state"] if item.state != "present" else [])}
         gone = [one for one in before.ours if one not in target["routes"]]
-        texts = self.manager.existing_files(target, declared, sets.routes, gone)
+        with self.asked_of_manager(item):
+            texts = self.manager.existing_files(target, declared, sets.routes, gone)
         if self._made(link):
             # host_bridge and tap_iface have more files of it, and remember what was there before.
             target["owned"] = False

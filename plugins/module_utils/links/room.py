@@ -6,10 +6,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import engine, files
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput, VirtnetError
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import (
+    CommandFailed,
+    Conflict,
+    InvalidInput,
+    Unsupported,
+    VirtnetError,
+)
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import (
     batch,
     declared,
@@ -126,6 +133,16 @@ class LinkRoom(engine.Room):
                 f"no address is left in whose subnet the gateway {lost[0]['via']} to {lost[0]['to']} is", item.name,
                 f"{item.option}.addresses", "Declare an address of that subnet too, or other routes and gateways.",
             )
+
+    @contextlib.contextmanager
+    def asked_of_manager(self, item):
+        """Name the item's own option in what the manager refuses of it."""
+        try:
+            yield
+        except (Conflict, Unsupported) as error:
+            if error.option != "manager":
+                error.option = f"{item.option}.{error.option or 'name'}"
+            raise
 
     def journal_key(self, name):
         """Return the journal's key of a link."""

@@ -41,7 +41,8 @@ class TapRoom(LinkRoom):
                         "Make it with virtnet.kvm.host_bridge.",
                     )
                 )
-            texts = self.manager.link_files(target)
+            with self.asked_of_manager(item):
+                texts = self.manager.link_files(target)
             after = forms.down(target)
             if current is None:
                 after["made"] = after["type"] in self.manager.makes

@@ -16,11 +16,12 @@ _SILENT_OUT = "test_given_back_without_a_word"
 _DEAD = "test_the_controller_dies"
 _RESTARTED = "test_the_host_restarts_in_the_middle"
 _WRONG = "test_a_wrong_gateway_is_not_waited_for"
+_REFUSED = "test_what_networkmanager_cannot_keep"
 _OTHERS = "test_other_links"
 #: All pairs of host, manager, addressing and what is done to it. Hosts of plain networkd are those of the scenario guard.
 COVERING = {
     ("kvm1", "NetworkManager", "static"): (_MOVED, _RESTARTED),
-    ("kvm2", "NetworkManager", "dhcp"): (_OTHERS, _SILENT, _SILENT_OUT, _DEAD),
+    ("kvm2", "NetworkManager", "dhcp"): (_REFUSED, _OTHERS, _SILENT, _SILENT_OUT, _DEAD),
     ("kvm1", "netplan-NetworkManager", "dhcp"): (_MOVED, _RESTARTED, _WRONG),
     ("kvm2", "netplan-NetworkManager", "static"): (_SILENT, _SILENT_OUT, _DEAD),
     ("kvm1", "netplan-networkd", "dhcp"): (_SILENT, _SILENT_OUT, _DEAD),

@@ -112,6 +112,25 @@ def test_other_links(host, modules, kept):
     assert seen(host, kept) == before
 
 
+def test_what_networkmanager_cannot_keep(host, modules, kept):
+    if not kept[0].endswith("NetworkManager"):
+        pytest.skip("others can")
+    before = seen(host, kept)
+    isolated = {"ports": ["eth0"], "take_over": True, "port_options": [{"name": "eth0", "isolated": True}]}
+    for bridge, where in (
+        ({"state": "down"}, "bridges[0].state: mgrbr1: NetworkManager sets up every link"),
+        ({"forward_delay": 4}, "bridges[0].forward_delay: mgrbr1: NetworkManager sets it only with the spanning tree"),
+        (isolated, "bridges[0].port_options: eth0: NetworkManager cannot keep a port isolated"),
+    ):
+        message = modules.refused("host_bridge", bridges=[{"name": "mgrbr1", **bridge}])
+        assert message.startswith(where), message
+    message = modules.refused("tap_iface", taps=[{"name": "mgrtap0", "state": "down"}])
+    assert message.startswith("taps[0].state: mgrtap0"), message
+    message = modules.refused("tap_iface", taps=[{"name": "mgrtap0"}], manager="networkd")
+    assert message.startswith("manager: networkd sets up no links here"), message
+    assert seen(host, kept) == before
+
+
 @contextlib.contextmanager
 def tap_watched(host):
     """The bridge's port does not leave it meanwhile, not for a moment: guests hang on such ports."""
