@@ -81,8 +81,9 @@ def _fill(path, text, mode):
         handle.write(text)
         handle.flush()
         os.fchmod(handle.fileno(), mode)
-        # Begins to write without waiting for it: the first fsync(2) then commits what the others wait for, too.
-        os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        # Begins to write without waiting for it: the first fsync(2) then commits what the others wait for, too. A mere hint.
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _sync(path, flags=0):
