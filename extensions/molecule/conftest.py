@@ -6,8 +6,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from module_calls import Modules
+
+#: Scenarios whose tests take long, look at one host each, and need nothing of each other.
+SHARED_OUT = ("guard",)
 
 
 @pytest.fixture
@@ -41,13 +46,33 @@ def host_of(item):
     return host.backend.host if host else ""
 
 
+def shared_out(items, hosts):
+    """Return those of the tests of two hosts that are to run: each on one of them, all pairs of host and parameter among them."""
+    order = {}
+    for item in items:
+        given = item.callspec.params if hasattr(item, "callspec") else {}
+        parameters = tuple(sorted((key, str(one)) for key, one in given.items() if key != "_testinfra_host"))
+        order.setdefault((item.path, item.originalname), {}).setdefault(parameters, []).append(item)
+    chosen = set()
+    for number, variants in enumerate(order.values()):
+        for place, found in enumerate(variants.values()):
+            chosen |= {item.nodeid for item in found if (hosts.index(host_of(item)) + number + place) % len(hosts) == 0}
+    return [item for item in items if item.nodeid in chosen]
+
+
 def pytest_collection_modifyitems(config, items):
-    """With several processes (`numprocesses`, `dist: each`) each has its own hosts, and their tests in their order."""
+    """With several processes (`numprocesses`, `dist: each`) each has its own hosts, and their tests in their order.
+
+    Of the scenarios in SHARED_OUT each test runs on one host only, unless the whole matrix is asked for.
+    """
     worker = getattr(config, "workerinput", None)
     if worker is None:
         return
     hosts = sorted({host_of(item) for item in items})
     number = int(worker["workerid"].removeprefix("gw"))
-    mine = [item for item in items if hosts.index(host_of(item)) % worker["workercount"] == number]
+    mine = items
+    if not os.environ.get("VIRTNET_TEST_MATRIX") and all(item.path.parent.parent.name in SHARED_OUT for item in items):
+        mine = shared_out(items, hosts)
+    mine = [item for item in mine if hosts.index(host_of(item)) % worker["workercount"] == number]
     config.hook.pytest_deselected(items=[item for item in items if item not in mine])
     items[:] = mine

@@ -74,6 +74,44 @@ def test_no_figures_no_heading(tmp_path):
     assert "1 passed" in lines[-1] and not [line for line in lines if line.strip("= ") == "figures"], "\n".join(lines)
 
 
+MATRIX = """
+import pytest
+
+@pytest.fixture(params=["static", "dhcp"])
+def addressing(request):
+    return request.param
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_alone(host, number, figure):
+    figure(f"alone-{number}")
+
+def test_one(host, addressing, figure):
+    figure(f"one-{addressing}")
+
+def test_other(host, addressing, figure):
+    figure(f"other-{addressing}")
+"""
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_long_scenario_is_shared_out(tmp_path, monkeypatch, whole):
+    """Each test runs on one host, each parameter on both; all of it on both if the matrix is asked for."""
+    if whole:
+        monkeypatch.setenv("VIRTNET_TEST_MATRIX", "whole")
+    else:
+        monkeypatch.delenv("VIRTNET_TEST_MATRIX", raising=False)
+    folder = tmp_path / "guard" / "tests"
+    folder.mkdir(parents=True)
+    lines = lines_of(folder, MATRIX, "--hosts=ansible://all", "--ansible-inventory=inventory", "-n", "2", "--dist", "each")
+    told = [line.split(": ") for line in lines if line.startswith(("kvm1: ", "kvm2: "))]
+    assert len({tuple(one) for one in told}) == len(told) == (14 if whole else 7), "\n".join(lines)
+    assert {text for _host, text in told} == {
+        "alone-1", "alone-2", "alone-3", "one-static", "one-dhcp", "other-static", "other-dhcp"
+    }
+    for kind in ("static", "dhcp"):
+        assert {host for host, text in told if text.endswith(kind)} == {"kvm1", "kvm2"}
+
+
 @pytest.fixture
 def isolated(monkeypatch):
     """The ports that are isolated; bridge(8) works on them."""
