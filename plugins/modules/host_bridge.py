@@ -98,6 +98,37 @@ options:
       multicast_snooping:
         description: Whether multicast goes only to the ports that asked for it. A new one has V(true).
         type: bool
+      vlan_filtering:
+        description:
+          - Whether frames go only to the ports of their VLAN. A new one has V(false). Refused by a kernel without
+            C(CONFIG_BRIDGE_VLAN_FILTERING).
+        type: bool
+      vlan_default_pvid:
+        description:
+          - The VLAN into which every port that joins, and the bridge itself, is put without a tag; V(0) is none. A new one has
+            V(1). Ports that are in the old one leave it for the new one.
+        type: int
+      vlans:
+        description:
+          - The VLANs in which the host takes part through the bridge, exactly these. Its addresses are in that of
+            O(bridges[].vlans.pvid); for others make a C(vlan) link on the bridge.
+          - Needs O(bridges[].vlan_filtering=true). The VLAN of O(bridges[].vlan_default_pvid) must be among them, unless that is
+            V(0).
+        type: dict
+        suboptions: &vlans
+          pvid:
+            description: VLAN of frames that come in without a tag. Without one such frames are dropped.
+            type: int
+          untagged:
+            description:
+              - VLANs whose frames leave without their tag, as numbers and ranges such as V(10-19). That of I(pvid) is one of
+                them, unless it is in I(tagged).
+            type: list
+            elements: str
+          tagged:
+            description: VLANs whose frames leave with their tag.
+            type: list
+            elements: str
       port_options:
         description: What ports are set to. Other ports, and what is not said of one, stay as they are.
         type: list
@@ -116,6 +147,10 @@ options:
           priority:
             description: Among ports of the same cost the one with the lowest is taken, 0 to 63.
             type: int
+          vlans:
+            description: The VLANs of the port, exactly these; as O(bridges[].vlans).
+            type: dict
+            suboptions: *vlans
   adopt:
     description: Take over a bridge of that name that is not ours. What is not declared of it stays.
     type: bool
@@ -163,6 +198,19 @@ EXAMPLES = r"""
         forward_delay: 4
         port_options:
           - {name: eth2, isolated: true, cost: 100}
+
+- name: A switch with VLANs, eth1 a trunk, eth2 in VLAN 10; the host itself is in VLAN 10
+  virtnet.kvm.host_bridge:
+    bridges:
+      - name: br4
+        ports: [eth1, eth2]
+        addresses: [10.64.10.1/24]
+        vlan_filtering: true
+        vlan_default_pvid: 0
+        vlans: {pvid: 10}
+        port_options:
+          - {name: eth1, vlans: {tagged: [10, 20-29]}}
+          - {name: eth2, vlans: {pvid: 10}}
 
 - name: The uplink comes out of br0 again, with its addresses
   virtnet.kvm.host_bridge:
@@ -246,8 +294,21 @@ bridges:
       description: Whether multicast goes only to the ports that asked for it.
       type: bool
       returned: always
+    vlan_filtering:
+      description: Whether frames go only to the ports of their VLAN.
+      type: bool
+      returned: always
+    vlan_default_pvid:
+      description: The VLAN into which every port that joins is put; 0 is none.
+      type: int
+      returned: always
+    vlans:
+      description: The VLANs of the bridge itself, pvid, untagged and tagged, the latter as text; null if it filters none.
+      type: dict
+      returned: always
+      sample: {pvid: 10, untagged: ["10"], tagged: ["20-29"]}
     port_options:
-      description: What is declared of ports, as it is, each with name and isolated, cost or priority.
+      description: What is declared of ports, as it is, each with name and isolated, cost, priority or vlans.
       type: list
       elements: dict
       returned: always
@@ -359,6 +420,9 @@ def main():
                 priority={"type": "int"},
                 ageing={"type": "int"},
                 multicast_snooping={"type": "bool"},
+                vlan_filtering={"type": "bool"},
+                vlan_default_pvid={"type": "int"},
+                vlans=spec.VLANS,
                 port_options=spec.PORT_OPTIONS,
             ),
             "adopt": {"type": "bool", "default": False},

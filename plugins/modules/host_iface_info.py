@@ -119,6 +119,12 @@ interfaces:
       type: list
       elements: str
       returned: always
+    vlans:
+      description:
+        - The VLANs of a port or of a bridge itself, pvid, untagged and tagged, the latter as text. Null for other links, and
+          on a host none of whose bridges filters VLANs.
+      type: dict
+      returned: always
     addresses:
       description: All addresses, each with address, scope and dynamic (by DHCP or router advertisement).
       type: list
@@ -156,6 +162,7 @@ interfaces:
       mtu: 1500
       bridge: br0
       ports: []
+      vlans: null
       addresses: []
       routes: []
       description: null

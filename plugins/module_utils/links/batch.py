@@ -2,11 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The lines of ip -batch (ip(8)) that lead from one form of a link to another; the way back is the same, swapped. Pure."""
+"""The lines of ip -batch (ip(8)), and of bridge -batch for VLANs, that lead from one form of a link to another; the way back
+is the same, swapped. Pure."""
 
 from __future__ import annotations
 
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, vlans
 
 #: Links that go together: the kernel waits once for the whole group instead of 20 ms for each (ip-link(8), group).
 GROUP = 30318
@@ -45,15 +46,25 @@ def _bridge_options(form, before=None):
 
 
 def _port_options(before, after):
-    """Return the line that gives a port of a bridge what is declared of it, if it has not got that."""
-    wanted, has = after.get("port") or {}, before.get("port") or {}
+    """Return the lines that give a port of a bridge what is declared of it, if it has not got that."""
+    wanted, has = dict(after.get("port") or {}), dict(before.get("port") or {})
     if not after["bridge"] or all(has.get(option) == value for option, value in wanted.items()):
         return []
+    tags = wanted.pop("vlans", None)
     words = [
         f"{forms.PORT_OPTIONS[option]} {('off', 'on')[value] if isinstance(value, bool) else value}"
         for option, value in wanted.items()
     ]
-    return [f"link set dev {after['name']} type bridge_slave {' '.join(words)}"]
+    lines = [f"link set dev {after['name']} type bridge_slave {' '.join(words)}"] if words else []
+    # Of a port that joins nothing is known: it is in the default VLAN, which is among those declared.
+    return lines + ([] if tags is None else vlans.lines(after["name"], has.get("vlans", vlans.NONE), tags))
+
+
+def _after_default(known, before, after):
+    """Return the VLANs of a bridge or of a port after the bridge's default PVID has become another one."""
+    default = forms.BRIDGE_OPTIONS["vlan_default_pvid"][1]
+    old, new = (one.get("vlan_default_pvid", default) for one in (before, after))
+    return vlans.with_default(vlans.default(old) if known is None else known, old, new)
 
 
 def create(form):
@@ -73,7 +84,7 @@ def create(form):
         lines = [" ".join(words)]
     bare = {
         **form, "state": "down", "mac": None, "mtu": None, "bridge": None, "description": None, "addresses": [],
-        "gateway": [], "routes": [],
+        "gateway": [], "routes": [], **({"vlans": None} if form["type"] == "bridge" else {}),
     }
     return lines + change(bare, form)
 
@@ -92,6 +103,8 @@ def change(before, after, nodad=False):
         before = forms.down({**before, "state": "down"})
     if after["type"] == "bridge" and any(before.get(key) != after.get(key, before.get(key)) for key in forms.BRIDGE_OPTIONS):
         lines.append(f"link set dev {name} type bridge {_bridge_options(after, before)}")
+    if after["type"] == "bridge" and after.get("vlans") is not None:
+        lines += vlans.lines(name, _after_default(before.get("vlans"), before, after), after["vlans"], of_the_bridge=True)
     for key, option in (("mac", "address"), ("mtu", "mtu")):
         if before[key] != after[key] and after[key] is not None:
             lines.append(f"link set dev {name} {option} {after[key]}")
@@ -200,6 +213,9 @@ def moved(before, after, ports, source=None, onto=None):
             lines += _dynamic_routes_away(source)
             lines += arriving if onto != after["name"] else []
         for one, other in ports:
+            port = one.get("port") or {}
+            if before and port.get("vlans") is not None:
+                one = {**one, "port": {**port, "vlans": _after_default(port["vlans"], before, after)}}
             lines += change(one, other, nodad=True)
         if ports:
             # A bridge takes over the MTU and the MAC of its ports until somebody has set them.

@@ -15,8 +15,17 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.errors import (
     Conflict,
     InvalidInput,
     MissingDependency,
+    Unsupported,
 )
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import batch, forms, iproute2, neighbours, persist, sysctl
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import (
+    batch,
+    forms,
+    iproute2,
+    neighbours,
+    persist,
+    sysctl,
+    vlans,
+)
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import route_sets as others
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.room import GATEWAY_S, MOVES, LinkRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Plan
@@ -32,7 +41,7 @@ class BridgeRoom(LinkRoom):
     kind = "bridge"
     fields = (
         "name", "state", "ports", "addresses", "gateway", "dns", "routes", "mtu", "mac", *forms.BRIDGE_OPTIONS,
-        "port_options", "ipv6",
+        "port_options", "vlans", "ipv6",
     )
 
     #: what a new bridge is set to
@@ -60,7 +69,20 @@ class BridgeRoom(LinkRoom):
                 known = self.manager.ageing(link.name)
                 form["ageing"] = known if known is not None else (item.values if item else {}).get("ageing", self._NEW["ageing"])
             form["port_options"] = self._options_of_ports(item)
+            form["vlans"] = link.vlans
         return form
+
+    def normal(self, form, texts):
+        # What does not filter has VLANs in name only.
+        return super().normal({**form, "vlans": form["vlans"] if form["vlan_filtering"] else None}, texts)
+
+    def read_links(self):
+        options = {"vlan_filtering", "vlan_default_pvid", "vlans"}
+        declared = any(
+            options & set(item.values) or any("vlans" in one for one in item.more.get("port_options", {}).values())
+            for item in self.items
+        )
+        return iproute2.read(self.host, unused_vlans=declared)
 
     def _options_of_ports(self, item):
         """Return what is declared of ports as it is now: the kernel sets the rest as it likes."""
@@ -68,9 +90,15 @@ class BridgeRoom(LinkRoom):
         for name, declared in (item.more.get("port_options", {}) if item else {}).items():
             port = self.links.get(name)
             if port is not None and port.form["bridge"] == item.name:
-                now = forms.port_options(port.row)
+                now = self._port(port)
                 found.append({"name": name, **{option: now.get(option) for option in declared}})
         return found
+
+    @staticmethod
+    def _port(port):
+        """Return all that a port is set to."""
+        options = forms.port_options(port.row)
+        return options if not options or port.vlans is None else {**options, "vlans": port.vlans}
 
     def gather(self):
         before = super().gather()
@@ -126,7 +154,7 @@ class BridgeRoom(LinkRoom):
             (port.form, {**self._bare(port), "bridge": item.name, "state": "up", "port": options.get(port.name, {})})
             for port in joining
         ]
-        otherwise = self._other_options(item, joining)
+        otherwise = self._other_options(item, link, [*joining, *leaving], after)
         pairs += otherwise
         pairs += [(self._inside(port), self._former(port)) for port in leaving]
         touched = [*(port.name for port in (*joining, *leaving)), *(one["name"] for one, _other in otherwise)]
@@ -148,6 +176,7 @@ class BridgeRoom(LinkRoom):
             undo = batch.moved(self.for_ip(after), self.for_ip(current), undo_pairs, None, None)
         else:
             undo = batch.moved(after, current, undo_pairs, source if back else None, back)
+        undo += self._out_of_default(leaving, current)
         if current is not None and not pairs and not batch.between(current, after):
             lines, undo = [], []
         sysctls = {}
@@ -174,17 +203,20 @@ class BridgeRoom(LinkRoom):
         """Return the names of those ports that the manager takes into a bridge or out of it by itself."""
         return [port.name for port in ports if self.manager.moves and port.kind not in _TAPS]
 
-    def _other_options(self, item, joining):
-        """Return (form before, form after) of the ports that stay and are set otherwise than declared."""
+    def _other_options(self, item, link, moving, after):
+        """Return (form before, form after) of the ports that stay and are to be set otherwise than they are."""
         pairs = []
-        for name, declared in item.more.get("port_options", {}).items():
-            port = self.links.get(name)
-            if port is None or port in joining or port.form["bridge"] != item.name:
+        for port in (self.links[name] for name in (link.ports if link else ())):
+            if port in moving:
                 continue
-            now = forms.port_options(port.row)
-            was = {option: now.get(option) for option in declared}
-            if was != declared:
-                pairs.append(({**self._inside(port), "port": was}, {**self._inside(port), "port": declared}))
+            now, options = self._port(port), dict(item.more.get("port_options", {}).get(port.name, {}))
+            default = link.form["vlan_default_pvid"], after["vlan_default_pvid"]
+            if default[0] != default[1] and "vlans" in now:
+                # The kernel changes those of ports, too; what it does not change back is put back.
+                options.setdefault("vlans", vlans.with_default(now["vlans"], *default))
+            was = {option: now.get(option) for option in options}
+            if was != options or ("vlans" in options and default[0] != default[1]):
+                pairs.append(({**self._inside(port), "port": was}, {**self._inside(port), "port": options}))
         return pairs
 
     @staticmethod
@@ -252,7 +284,7 @@ class BridgeRoom(LinkRoom):
             target = {
                 "name": item.name, "type": "bridge", "state": "up", "mtu": min(mtus, default=1500), "bridge": None,
                 "mac": uplink.form["mac"] if uplink else names.link_mac(self.machine(), item.name),
-                "addresses": [], "gateway": [], "routes": [], "dns": [], "ipv6": True, **self._NEW,
+                "addresses": [], "gateway": [], "routes": [], "dns": [], "ipv6": True, "vlans": None, **self._NEW,
             }
         else:
             target = self.full(link)
@@ -272,14 +304,47 @@ class BridgeRoom(LinkRoom):
             target["dns"] = item.more.get("dns", target["dns"])
         if item.state in ("up", "down"):
             target["state"] = item.state
+        self._check_vlans(item, target)
         self.check_ways(item, uplink or link, target)
         asks = bool(uplink) or (link is not None and bool(link.dynamic))
         if link is None or "addresses" in item.values:
             target["ipv6"] = bool(target["addresses"]) or asks
         return target
 
+    def _check_vlans(self, item, target):
+        """Refuse VLANs that would be none; choose those of the bridge itself that nobody declares."""
+        default, on = target["vlan_default_pvid"], f"{item.option}.vlan_filtering"
+        wanted = [(f"{item.option}.vlans", item.values["vlans"])] if "vlans" in item.values else []
+        wanted += [
+            (f"{item.option}.port_options[{index}].vlans", one["vlans"])
+            for index, one in enumerate(item.more.get("port_options", {}).values()) if "vlans" in one
+        ]
+        if wanted and not target["vlan_filtering"]:
+            raise InvalidInput("VLANs are declared, but it does not look at them", item.name, on, "Say vlan_filtering: true.")
+        needed = item.values.get("vlan_filtering") or "vlan_default_pvid" in item.values
+        if needed and not iproute2.know_vlans(self.host, self.links):
+            raise Unsupported(
+                "this kernel's bridges cannot filter VLANs", item.name, on,
+                "It needs CONFIG_BRIDGE_VLAN_FILTERING, which distributions' own kernels have.",
+            )
+        for option, form in wanted:
+            if default and default not in vlans.table(form):
+                # Every port is in it from its first moment, and neither networkd nor NetworkManager takes it out.
+                raise InvalidInput(
+                    f"the bridge puts every port into VLAN {default}, and it is not among these", item.name, option,
+                    f"Say vlan_default_pvid: 0, or give it VLAN {default}, too.",
+                )
+        if "vlans" not in item.values:
+            now = self.links.get(item.name)
+            known = vlans.default(default)
+            if now is not None and now.vlans is not None:
+                known = vlans.with_default(now.vlans, now.form["vlan_default_pvid"], default)
+            target["vlans"] = known if target["vlan_filtering"] else None
+
     def _texts(self, item, target, ports, uplink):
         """Return the files of the bridge and of its ports."""
+        if "vlans" not in item.values:
+            target = {**target, "vlans": None}
         base = self.manager.successor(uplink) if uplink else None
         if uplink and self.manager.name != "none":
             file_dns = item.more.get("dns")
@@ -306,12 +371,19 @@ class BridgeRoom(LinkRoom):
 
     # -- back -----------------------------------------------------------------------------------------------------
 
+    def _inside(self, port):
+        """Return the form of a port, and what it takes to make it one again."""
+        return {**port.form, "link_local": port.link_local, "port": self._port(port)}
+
     @staticmethod
-    def _inside(port):
-        return {**port.form, "link_local": port.link_local}
+    def _out_of_default(ports, bridge):
+        """Return the lines that take ports which were not in the bridge's default VLAN out of it, once they are back."""
+        default = bridge["vlan_default_pvid"] if bridge else 0
+        lost = [port for port in ports if default and port.vlans is not None and default not in vlans.table(port.vlans)]
+        return [f"vlan del dev {port.name} vid {default}" for port in lost]
 
     def _bare(self, port):
-        return {**self._inside(port), "addresses": [], "gateway": [], "routes": []}
+        return {**self._inside(port), "addresses": [], "gateway": [], "routes": [], "port": {}}
 
     @staticmethod
     def _port_key(port):
@@ -338,7 +410,7 @@ class BridgeRoom(LinkRoom):
         known = self._journal.get(self.journal_key(item.name))
         if known:
             # An older version of ours did not remember all of it.
-            known = {**self._NEW, **known, "port_options": []}
+            known = {**self._NEW, "vlans": None, **known, "port_options": []}
         ports = [self.links[name] for name in link.ports if self._port_key(self.links[name]) in self._journal]
         pairs = [(self._inside(port), self._former(port)) for port in ports]
         taken = next((port for port in ports if self._journal[self._port_key(port)].get("taken")), None)
@@ -367,7 +439,7 @@ class BridgeRoom(LinkRoom):
         pairs = [(old, new) for old, new in pairs if new["name"] not in moves]
         if moves:
             early, source, onto, dynamic = self._changes(own, texts), None, None, None
-        undo = batch.moved(after, back, [(b, a) for a, b in pairs], dynamic, item.name)
+        undo = batch.moved(after, back, [(b, a) for a, b in pairs], dynamic, item.name) + self._out_of_default(ports, current)
         return self.op(
             item, current, after, texts, lines=(batch.moved(current, after, pairs, source, onto), undo),
             own=own, early=early, moves=moves, effect="recreate" if guests else ("live" if taken else "none"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import values
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, vlans
 
 #: What ip -batch can take as one word and a file of systemd's as one value.
 _DESCRIPTION = re.compile(r"[^\"\\\x00-\x1f\x7f%#]{0,250}")
@@ -135,6 +135,8 @@ def _port_options(items, option, subject, ports):
         for key, check in _PORT.items():
             if key in found[name]:
                 check(found[name][key], f"{where}.{key}", subject)
+        if item.get("vlans") is not None:
+            found[name]["vlans"] = vlans.parse(item["vlans"], f"{where}.vlans", subject)
     return found
 
 
@@ -157,8 +159,10 @@ _FIELDS = {
     "max_age": _between(6, 40, "s"),
     "priority": _between(0, 65535),
     "ageing": _seconds,
+    "vlans": vlans.parse,
+    "vlan_default_pvid": lambda number, option, subject: vlans.number(number, option, subject, least=0),
 }
-_PLAIN = ("owner", "group", "multi_queue", "vnet_hdr", "stp", "multicast_snooping")
+_PLAIN = ("owner", "group", "multi_queue", "vnet_hdr", "stp", "multicast_snooping", "vlan_filtering")
 _MORE = ("take_over", "dns", "ports", "mode")
 
 

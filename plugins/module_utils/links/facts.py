@@ -64,6 +64,7 @@ def fact(link, manager, all_routes, addresses):
         "mtu": link.form["mtu"],
         "bridge": link.form["bridge"],
         "ports": sorted(link.ports),
+        "vlans": link.vlans,
         "addresses": [_address(one) for one in addresses],
         "routes": sorted((_route(row) for row in all_routes if forms.route(row)), key=forms.route_key),
         "description": link.form["description"],
@@ -75,7 +76,7 @@ def fact(link, manager, all_routes, addresses):
 def gather(host, names=None, macs=None):
     """Return the facts of all links, or of those of these names or MACs, in the order of their index."""
     rows = iproute2.rows(host)
-    found = forms.links(*rows)
+    found = iproute2.with_vlans(host, forms.links(*rows))
     routes, addresses = {}, {}
     for row in rows[2]:
         routes.setdefault(row.get("dev"), []).append(row)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
+from typing import Optional
 
 #: What a bridge is set to: our name -> (iproute2's name, what a new one has). Times in seconds; iproute2 counts in hundredths
 #: (ip-link(8), linux/if_bridge.h).
@@ -19,6 +20,8 @@ BRIDGE_OPTIONS = {
     "priority": ("priority", 32768),
     "ageing": ("ageing_time", 300),
     "multicast_snooping": ("mcast_snooping", True),
+    "vlan_default_pvid": ("vlan_default_pvid", 1),
+    "vlan_filtering": ("vlan_filtering", False),
 }
 BRIDGE_TIMES = ("forward_delay", "hello_time", "max_age", "ageing")
 #: What a port of a bridge is set to: our name -> iproute2's. The kernel takes a new port's cost from its speed.
@@ -38,7 +41,8 @@ class Link:
 
     C(form) is its normal form, plain values that can be declared; C(dynamic) and C(dynamic_routes) are iproute2's own
     rows of what came by DHCP or router advertisement; C(ports) all members of a bridge; C(row) is iproute2's row;
-    C(link_local) are the kernel's own IPv6 addresses as iproute2 takes them, in no form since they come with the link.
+    C(link_local) are the kernel's own IPv6 addresses as iproute2 takes them, in no form since they come with the link; C(vlans)
+    are those of a port, or of a bridge itself, in the normal form of vlans.py, None where nobody has looked.
     """
 
     form: dict
@@ -47,6 +51,7 @@ class Link:
     dynamic_routes: list = field(default_factory=list)
     ports: list = field(default_factory=list)
     link_local: list = field(default_factory=list)
+    vlans: Optional[dict] = None
 
     @property
     def name(self):
@@ -207,6 +212,12 @@ def port_options(row):
         return {}
     data = info.get("info_slave_data", {})
     return {option: data[key] for option, key in PORT_OPTIONS.items() if key in data}
+
+
+def filters_vlans(row):
+    """Return whether a bridge does; None on a kernel without (CONFIG_BRIDGE_VLAN_FILTERING)."""
+    value = _data(row).get("vlan_filtering")
+    return None if value is None else bool(value)
 
 
 def _text(value):

@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import json
 import re
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, vlans
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,31 @@ def rows(host):
     )
 
 
-def read(host):
-    """Return all of the host's links as {name: forms.Link}."""
-    return forms.links(*rows(host))
+def read(host, unused_vlans=False):
+    """Return all of the host's links as {name: forms.Link}; C(unused_vlans), see with_vlans()."""
+    return with_vlans(host, forms.links(*rows(host)), unused_vlans)
+
+
+def with_vlans(host, links, unused=False):
+    """Return links with the VLANs of bridges and their ports, if any bridge filters them; C(unused), also if none does."""
+    filters = {link.name: forms.filters_vlans(link.row) for link in links.values() if link.kind == "bridge"}
+    if any(filters.values()) or (unused and any(one is not None for one in filters.values())):
+        _rc, out, _err = host.run(["bridge", "-j", "vlan", "show"], what="reading the VLANs of bridges")
+        known = vlans.of_rows(json.loads(out or "[]"))
+        for link in links.values():
+            if link.name in filters or link.form["bridge"] in filters:
+                link.vlans = known.get(link.name, vlans.NONE)
+    return links
+
+
+def know_vlans(host, links):
+    """Return whether the kernel's bridges can filter VLANs: a bridge says so, one in a namespace of its own if there is none."""
+    for link in links.values():
+        if link.kind == "bridge":
+            return forms.filters_vlans(link.row) is not None
+    probe = "ip link add name probe type bridge && ip -d -j link show dev probe"
+    _rc, out, _err = host.run(["unshare", "--net", "/bin/sh", "-c", probe], what="looking whether bridges can filter VLANs")
+    return forms.filters_vlans(json.loads(out)[0]) is not None
 
 
 def main_routes(host):
@@ -86,11 +109,19 @@ def main_routes(host):
 
 
 def batch(host, lines, what, subject=None, force=False):
-    """Carry out C(lines) with one ip(8); without C(force) it stops at the first that fails.
+    """Carry out C(lines) with one ip(8), those of VLANs with bridge(8); without C(force) it stops at the first that fails.
 
     The CommandFailed says in C(details['line']) which one it was, counted from 0.
     """
-    command = ["ip", "-force", "-batch", "-"] if force else ["ip", "-batch", "-"]
+    begin = 0
+    for is_vlan, group in itertools.groupby(lines, vlans.is_line):
+        part = list(group)
+        _batch(host, "bridge" if is_vlan else "ip", part, what, subject, force, begin)
+        begin += len(part)
+
+
+def _batch(host, tool, lines, what, subject, force, begin):
+    command = [tool, *(["-force"] if force else []), "-batch", "-"]
     rc, out, err = host.run(command, data="\n".join(lines) + "\n", check=False)
     if rc == 0 or force:
         return
@@ -98,6 +129,6 @@ def batch(host, lines, what, subject=None, force=False):
     line = int(match.group(1)) - 1 if match else 0
     reason = re.sub(r"\s*Command failed -:\d+\s*", "", err or out).strip() or "no message"
     raise CommandFailed(
-        f"{what} failed: {reason}", subject, cmd=["ip", *(lines[line].split() if line < len(lines) else ())], rc=rc,
-        stderr=err, line=line,
+        f"{what} failed: {reason}", subject, cmd=[tool, *(lines[line].split() if line < len(lines) else ())], rc=rc,
+        stderr=err, line=begin + line,
     )

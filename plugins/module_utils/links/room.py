@@ -75,7 +75,7 @@ class LinkRoom(engine.Room):
     # -- what is there --------------------------------------------------------------------------------------------
 
     def gather(self):
-        self.links = iproute2.read(self.host)
+        self.links = self.read_links()
         self.manager.gather()
         self._journal = journal.load()
         return {
@@ -83,6 +83,9 @@ class LinkRoom(engine.Room):
             for item in self.items
             if item.name in self.links and self.present(item)
         }
+
+    def read_links(self):
+        return iproute2.read(self.host)
 
     def present(self, item):
         return True

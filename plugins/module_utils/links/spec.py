@@ -20,6 +20,14 @@ ROUTE_SETS = {
     "elements": "dict",
     "options": {"name": {"type": "str", "required": True}, "routes": {**ROUTES, "required": True}},
 }
+VLANS = {
+    "type": "dict",
+    "options": {
+        "pvid": {"type": "int"},
+        "untagged": {"type": "list", "elements": "str"},
+        "tagged": {"type": "list", "elements": "str"},
+    },
+}
 PORT_OPTIONS = {
     "type": "list",
     "elements": "dict",
@@ -28,6 +36,7 @@ PORT_OPTIONS = {
         "isolated": {"type": "bool"},
         "cost": {"type": "int"},
         "priority": {"type": "int"},
+        "vlans": VLANS,
     },
 }
 #: what every declared link can have

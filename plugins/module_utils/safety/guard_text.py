@@ -35,9 +35,9 @@ LOCKED = 4
 class Change:
     """A change that can be taken back.
 
-    C(links) it is about, C(undo) the lines of ip -batch, C(files) {path: whether it is there now}, C(sysctls) {path of the
-    file below /proc/sys: value now}, C(seeds) {link: paths} of what a manager makes a link of that the change removes,
-    C(reload) commands of the shell that have the manager read them.
+    C(links) it is about, C(undo) the lines of ip -batch and bridge -batch, C(files) {path: whether it is there now},
+    C(sysctls) {path of the file below /proc/sys: value now}, C(seeds) {link: paths} of what a manager makes a link of that the
+    change removes, C(reload) commands of the shell that have the manager read them.
     """
 
     links: list
@@ -87,7 +87,9 @@ def script(change, token, until):
     """
     kernel = _seed_lines(change)
     if change.undo:
-        kernel.append(f"ip -force -batch {UNDO} > /dev/null 2>&1")
+        # VLANs of ports are bridge(8)'s.
+        kernel.append(f"grep -v '^vlan ' {UNDO} | ip -force -batch - > /dev/null 2>&1")
+        kernel.append(f"grep '^vlan ' {UNDO} | bridge -force -batch - > /dev/null 2>&1")
     files = [_put(path, change) for path in sorted(change.files)]
     after = [f"echo {shlex.quote(str(value))} > {shlex.quote(path)} 2> /dev/null" for path, value in change.sysctls.items()]
     after += change.reload

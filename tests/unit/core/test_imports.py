@@ -113,6 +113,7 @@ KIND = {
     "links/spec": "pure",
     "links/sysctl": "pure",
     "links/taps": "effects",
+    "links/vlans": "pure",
     "proof/answers": "pure",
     "proof/ask": "pure",
     "proof/ends": "pure",

@@ -111,6 +111,9 @@ def test_refusals(host, modules, port):
         host.run_test("ip link del lnkforbr")
     other = {"name": "lnkbr0", "ports": ["lnkport0"], "port_options": [{"name": "eth0", "cost": 5}]}
     assert "not among its ports" in modules.refused("host_bridge", bridges=[other])
+    # The machine's kernel, or not: what is declared of VLANs is never passed over.
+    tags = modules("host_bridge", check=True, bridges=[{"name": "lnkbr0", "vlan_filtering": True}])
+    assert not tags["failed"] or "[0].vlan_filtering: lnkbr0: this kernel's bridges cannot filter VLANs" in tags["msg"]
     assert "Use 6 to 40" in modules.refused("host_bridge", bridges=[{"name": "lnkbr0", "max_age": 5}])
     assert "there is no link lnkno0" in modules("host_bridge", bridges=[{"name": "lnkbr0", "ports": ["lnkno0"]}])["msg"]
     assert not host.interface("lnkbr0").exists

@@ -5,10 +5,11 @@
 
 """Build a Debian disk image with cloud-init and the QEMU guest agent, as distributions publish them; print its path.
 
-  build_template.py FOLDER
+  build_template.py FOLDER [PACKAGE...]
 
 It starts from its own boot loader, partition and kernel under a BIOS. Needs root, mmdebstrap and mke2fs; no loop device,
-no mount of an image. The image is FOLDER/debian-<hash of this file>.raw.gz, made once; other images there are removed.
+no mount of an image. The image is FOLDER/debian-<hash of this file and the further packages>.raw.gz, made once; other images
+there are removed. Of the managers of links systemd-networkd is enabled, no other.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ ssh_genkeytypes: [ed25519]
 growpart: {mode: "off"}
 resize_rootfs: false
 apt: {preserve_sources_list: true}
+system_info: {network: {renderers: [netplan, eni]}}
 locale: "false"
 CFG
 # What every guest makes for itself.
@@ -83,6 +85,11 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
     ln -sf /dev/null "etc/systemd/system/$unit"
 done
 chroot . systemctl --quiet enable systemd-networkd systemd-resolved
+for unit in NetworkManager.service NetworkManager-wait-online.service networking.service; do
+    if [ -e "lib/systemd/system/$unit" ]; then
+        chroot . systemctl --quiet disable "$unit"
+    fi
+done
 rm -rf usr/share/doc usr/share/man usr/share/locale usr/share/info var/cache/apt/*.bin var/lib/apt/lists/* boot/*.old
 find . -xdev -name __pycache__ -prune -exec rm -rf {} +
 # Byte code made here, once, and not by every guest at its first start.
@@ -124,7 +131,7 @@ def bootstrap(root: Path) -> None:
         # The build ends with this program, however that ends; its mounts and processes go with its namespaces.
         "setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
         "mmdebstrap", *OPTIONS, *(f"--aptopt={line}" for line in transport),
-        "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg", f"--include={','.join(PACKAGES)}",
+        "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg", f"--include={','.join((*PACKAGES, *sys.argv[2:]))}",
         f"--essential-hook={INITRAMFS}", f"--customize-hook={SETUP.replace('UUID_HERE', UUID)}",
         RELEASE, str(root), *mirror(),
     ]  # fmt: skip
@@ -161,7 +168,8 @@ def write_disk(root: Path, disk: Path) -> None:
 
 def main() -> None:
     folder = Path(sys.argv[1]).resolve()
-    made = folder / f"debian-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]}.raw.gz"
+    recipe = Path(__file__).read_bytes() + " ".join(sys.argv[2:]).encode()
+    made = folder / f"debian-{hashlib.sha256(recipe).hexdigest()[:12]}.raw.gz"
     if not made.is_file():
         missing = [name for name in ("mmdebstrap", "mke2fs", "unshare", "gzip") if shutil.which(name) is None]
         if missing or os.geteuid() != 0:

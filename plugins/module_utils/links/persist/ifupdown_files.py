@@ -16,7 +16,7 @@ import re
 import shlex
 from dataclasses import dataclass, field
 
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, vlans
 
 MAIN = "/etc/network/interfaces"
 FOLDER = "/etc/network/interfaces.d"
@@ -40,9 +40,12 @@ _SYSCTL = "/proc/sys/net/ipv6/conf/$IFACE"
 _MARK = "virtnet"
 #: sysctls of an IPv6 stanza (interfaces(5)) that not every method of it has.
 _OF_RA = {"accept_ra": "accept_ra", "autoconf": "autoconf", "privext": "use_tempaddr"}
+_VLAN = "bridge vlan"
 _NO_LINK_LOCAL = "ip link set dev $IFACE addrgenmode none"
 #: What we say of a port, and what its user may have said of it as a port of another bridge.
-_OF_PORT = re.compile(r"addrgenmode none|\bip link add name\b|\bmaster\b|\bbridge_slave\b|^ip link set dev \$IFACE down$")
+_OF_PORT = re.compile(
+    r"addrgenmode none|\bip link add name\b|\bmaster\b|\bbridge_slave\b|\bbridge vlan\b|^ip link set dev \$IFACE down$"
+)
 
 
 def path(name):
@@ -407,6 +410,7 @@ def _bridge_lines(form, file):
     if any(_NO_LINK_LOCAL in line for line in file.lines):
         lines.append(("pre-up", _NO_LINK_LOCAL))
     lines += [_set(form), ("pre-up", f"ip link set dev $IFACE type bridge {' '.join(words)}")]
+    lines += _vlan_lines(file, form.get("vlans"), "pre-up", "", " self")
     # Whoever comes second, the bridge or its port, puts it in.
     return lines + [
         ("up", f"[ ! -e /sys/class/net/{port} ] || ip link set dev {port} master $IFACE up") for port in form.get("ports", ())
@@ -417,10 +421,11 @@ def _tap_lines(form, file):
     words = [f"ip tuntap add dev $IFACE mode {form['type']}"]
     words += [f"{key} {form[option]}" for key, option in (("user", "owner"), ("group", "group")) if form[option] is not None]
     words += [key for key in ("multi_queue", "vnet_hdr") if form[key]]
-    return [_unless_there(" ".join(words)), _set(form), *_port_lines(form["bridge"], _port_options(file, form))]
+    port = _port_lines(form["bridge"], _port_options(file, form.get("port")), _port_vlans(file, form.get("port")))
+    return [_unless_there(" ".join(words)), _set(form), *port]
 
 
-def _port_lines(bridge, options):
+def _port_lines(bridge, options, of_vlans):
     if not bridge:
         return []
     # A bridge of ours may be set up after its port; one of somebody else's is not ours to make.
@@ -432,10 +437,24 @@ def _port_lines(bridge, options):
     if options:
         words = " ".join(f"{key} {value}" for key, value in options.items())
         lines.append(("up", f"[ ! -e /sys/class/net/$IFACE/brport ] || ip link set dev $IFACE type bridge_slave {words}"))
-    return lines
+    return lines + of_vlans
 
 
-def _port_options(file, form):
+def _vlan_lines(file, form, key, check, more):
+    """Return the lines of a link's VLANs: those declared, else those that the file had of it."""
+    if form is None:
+        return [entry for entry in file.lines if _VLAN in entry[1]]
+    # It may be in another one's, or have joined a bridge that was not set up yet.
+    commands = [f"del dev $IFACE vid 1-{vlans.LAST}{more}"]
+    commands += [f"add dev $IFACE vid {text} {flags}".rstrip() + more for text, flags in vlans.words(form)]
+    return [(key, f"{check}{_VLAN} {one}") for one in commands]
+
+
+def _port_vlans(file, options):
+    return _vlan_lines(file, (options or {}).get("vlans"), "up", "[ ! -e /sys/class/net/$IFACE/brport ] || ", "")
+
+
+def _port_options(file, options):
     """Return what a port is set to, in iproute2's words: what the file had of it, and what is declared."""
     found = {}
     for _key, value in file.lines:
@@ -443,8 +462,9 @@ def _port_options(file, form):
         if sign:
             each = words.split()
             found.update(zip(each[::2], each[1::2]))
-    for option, value in (form.get("port") or {}).items():
-        found[forms.PORT_OPTIONS[option]] = ("off", "on")[value] if isinstance(value, bool) else str(value)
+    for option, value in (options or {}).items():
+        if option in forms.PORT_OPTIONS:
+            found[forms.PORT_OPTIONS[option]] = ("off", "on")[value] if isinstance(value, bool) else str(value)
     return found
 
 
@@ -509,10 +529,11 @@ def port(name, bridge, logical, base="", by_itself=True, options=None):
     :param by_itself: whether ifup sets it up without us saying so.
     :param options: what is declared of the port; the rest of it stays.
     """
-    options = _port_options(File(base), {"port": options})
+    file = File(base)
     known = [entry for one in parse(base) if one.kind == "iface" for entry in one.options if _is_of_link(*entry)]
     lines = [entry for entry in dict.fromkeys(known) if not _OF_PORT.search(entry[1])]
-    lines += [("up", _NO_LINK_LOCAL), ("up", "ip -6 address flush dev $IFACE scope link"), *_port_lines(bridge, options)]
+    lines += [("up", _NO_LINK_LOCAL), ("up", "ip -6 address flush dev $IFACE scope link")]
+    lines += _port_lines(bridge, _port_options(file, options), _port_vlans(file, options))
     return _mapped(name, logical, by_itself, [_ours(logical, "port", lines)])
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, vlans
 
 FOLDER = "/etc/systemd/network"
 HEADER = "# Made by virtnet.kvm; changes are lost. See /etc/virtnet/README."
@@ -195,6 +195,8 @@ def network(form, base="", declared=ALL, dns=None, carrier_needed=True):
     if {"gateway", "routes"} & set(declared):
         file.set_routes(forms.all_routes(form))
     _set_port(file, form.get("port"))
+    if form.get("vlans") is not None:
+        _set_vlans(file, form["vlans"])
     if not carrier_needed:
         file.set("Network", "ConfigureWithoutCarrier", "yes")
     if dns is not None:
@@ -241,7 +243,21 @@ _PORT_KEYS = {"isolated": "Isolated", "cost": "Cost", "priority": "Priority"}
 
 def _set_port(file, options):
     for option, value in (options or {}).items():
-        file.set("Bridge", _PORT_KEYS[option], ("no", "yes")[value] if isinstance(value, bool) else value)
+        if option == "vlans":
+            _set_vlans(file, value)
+        else:
+            file.set("Bridge", _PORT_KEYS[option], ("no", "yes")[value] if isinstance(value, bool) else value)
+
+
+def _set_vlans(file, form):
+    file.drop("BridgeVLAN")
+    for text, flags in vlans.words(form):
+        entries = [("PVID", text)] if "pvid" in flags else []
+        entries.append(("EgressUntagged" if "untagged" in flags else "VLAN", text))
+        file.sections.append(("BridgeVLAN", entries))
+
+
+_ORDER = ("Match", "Bridge", "BridgeVLAN", "Link", "Network")
 
 
 def port(name, bridge, base="", uplink=False, options=None):
@@ -250,8 +266,7 @@ def port(name, bridge, base="", uplink=False, options=None):
     :param options: what is declared of the port; the rest of it stays.
     """
     file = Network(base)
-    file.sections = [one for one in file.sections if one[0] == "Link" or (one[0] == "Bridge" and HEADER in base)]
-    _set_port(file, options)
+    file.sections = [one for one in file.sections if one[0] == "Link" or (one[0] in ("Bridge", "BridgeVLAN") and HEADER in base)]
     file.match(name)
     if uplink:
         file.set("Link", "RequiredForOnline", "enslaved")
@@ -260,6 +275,9 @@ def port(name, bridge, base="", uplink=False, options=None):
     file.set("Network", "Bridge", bridge)
     file.set("Network", "LinkLocalAddressing", "no")
     file.set("Network", "IPv6AcceptRA", "no")
+    _set_port(file, options)
+    # One order, whatever was there first.
+    file.sections.sort(key=lambda one: _ORDER.index(one[0]))
     return file.text()
 
 
@@ -277,6 +295,7 @@ def successor(base, iaid=None):
 #: systemd.netdev(5), [Bridge]: what is written only where it is not what every bridge has
 _BRIDGE_KEYS = {
     "hello_time": "HelloTimeSec", "max_age": "MaxAgeSec", "priority": "Priority", "multicast_snooping": "MulticastSnooping",
+    "vlan_default_pvid": "DefaultPVID", "vlan_filtering": "VLANFiltering",
 }
 
 
@@ -290,7 +309,8 @@ def netdev(form):
         for option, key in _BRIDGE_KEYS.items():
             value = form.get(option, forms.BRIDGE_OPTIONS[option][1])
             if value != forms.BRIDGE_OPTIONS[option][1]:
-                body.append((key, yes[value] if isinstance(value, bool) else value))
+                none = option == "vlan_default_pvid" and not value
+                body.append((key, "none" if none else (yes[value] if isinstance(value, bool) else value)))
         return render([("NetDev", head), ("Bridge", body)])
     body = [("MultiQueue", yes[form["multi_queue"]]), ("VNetHeader", yes[form["vnet_hdr"]])]
     body += [(key, form[option]) for key, option in (("User", "owner"), ("Group", "group")) if form[option] is not None]

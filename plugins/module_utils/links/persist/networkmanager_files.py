@@ -12,7 +12,7 @@ import ipaddress
 import re
 import uuid
 
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, vlans
 
 FOLDER = "/etc/NetworkManager/system-connections"
 HEADER = "# Made by virtnet.kvm; changes are lost. See /etc/virtnet/README."
@@ -250,12 +250,19 @@ def _in_bridge(file, bridge, options=None):
     for option, key in (("cost", "path-cost"), ("priority", "priority")):
         if option in (options or {}):
             file.set("bridge-port", key, options[option])
+    if "vlans" in (options or {}):
+        file.set("bridge-port", "vlans", _vlans(options["vlans"]))
+
+
+def _vlans(form):
+    return ", ".join(f"{text} {flags}".strip() for text, flags in vlans.words(form)) or None
 
 
 #: nm-settings(5), bridge: our name -> (NetworkManager's, its default)
 _BRIDGE_KEYS = {
     "stp": ("stp", None), "forward_delay": ("forward-delay", 15), "hello_time": ("hello-time", 2), "max_age": ("max-age", 20),
     "priority": ("priority", 32768), "ageing": ("ageing-time", 300), "multicast_snooping": ("multicast-snooping", True),
+    "vlan_default_pvid": ("vlan-default-pvid", 1), "vlan_filtering": ("vlan-filtering", False),
 }
 #: What it sets only where the spanning tree is on (nm-device-bridge.c, only_with_stp).
 WITH_STP = ("forward_delay", "hello_time", "max_age", "priority")
@@ -278,6 +285,8 @@ def made(form, own, base="", dns=None):
         for option, (key, default) in _BRIDGE_KEYS.items():
             value = form.get(option, forms.BRIDGE_OPTIONS[option][1])
             file.set("bridge", key, None if value == default else value)
+        if form.get("vlans") is not None:
+            file.set("bridge", "vlans", _vlans(form["vlans"]))
     else:
         _named(file, name, own, "tun")
         file.set("tun", "mode", {"tun": 1, "tap": 2}[form["type"]])
