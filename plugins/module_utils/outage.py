@@ -13,6 +13,10 @@ REPLUG_S = 1
 OWN_RULES_S = 2
 #: The kernel's least forward delay with STP (BR_MIN_FORWARD_DELAY of net/bridge/br_private_stp.h); libvirt's delay='0' is it.
 LEAST_DELAY_S = 2
+#: A guest that hears nothing for longer forgets where its gateway is, and asks for it once a second: measured up to 0.9 s on top
+#: (delay_first_probe_time and retrans_time_ms of the kernel's Documentation/networking/ip-sysctl, arp(7)).
+NEIGHBOUR_S = 5
+ASKS_EVERY_S = 1
 
 
 def replug(stp, delay, own_rules=False):
@@ -23,4 +27,4 @@ def replug(stp, delay, own_rules=False):
     :param own_rules: whether the network restarts with rules of libvirt's.
     """
     deaf = 2 * max(delay or 0, LEAST_DELAY_S) if stp else 0
-    return (OWN_RULES_S if own_rules else REPLUG_S) + deaf
+    return (OWN_RULES_S if own_rules else REPLUG_S) + deaf + (ASKS_EVERY_S if deaf > NEIGHBOUR_S else 0)

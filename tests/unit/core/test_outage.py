@@ -11,8 +11,8 @@ from ansible_collections.virtnet.kvm.plugins.module_utils import outage
 @pytest.mark.parametrize(
     ("stp", "delay", "own_rules", "seconds"),
     [
-        (False, 30, False, 1), (False, None, True, 2), (True, None, False, 5), (True, 0, False, 5), (True, 4, False, 9),
-        (True, 3, True, 8),
+        (False, 30, False, 1), (False, None, True, 2), (True, None, False, 5), (True, 0, False, 5), (True, 4, False, 10),
+        (True, 3, True, 9),
     ],
 )
 def test_what_is_foretold(stp, delay, own_rules, seconds):
