@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The rules over a reboot: readable files, and a unit that loads them before libvirtd and before the network."""
+"""The rules over a reboot and over others who flush them: readable files, and a unit that loads them before libvirtd and
+before the network, and again when somebody else's program has taken them away.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +14,20 @@ import shutil
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import iptables, iptables_text, nft
-from ansible_collections.virtnet.kvm.plugins.module_utils.host import ETC
+from ansible_collections.virtnet.kvm.plugins.module_utils.host import ETC, RUN
 
 HEADER = "# Made by virtnet.kvm; changes are lost. See /etc/virtnet/README."
 RULES = os.path.join(ETC, "virtnet.nft")
 IPTABLES = {version: os.path.join(ETC, f"virtnet.{program}") for version, program in iptables.PROGRAMS.items()}
+WATCH = os.path.join(ETC, "watch-firewall")
 UNIT_NAME = "virtnet-firewall.service"
 UNIT = os.path.join("/etc/systemd/system", UNIT_NAME)
 LINK = os.path.join("/etc/systemd/system/sysinit.target.wants", UNIT_NAME)
 _SYSTEMD = "/run/systemd/system"
 
-# nftables.service flushes everything when it starts, stops or reloads: we start after it, and again whenever it does.
-# netfilter-persistent.service replaces all rules of iptables once, at boot.
+# nftables.service flushes everything when it starts, stops or reloads, netfilter-persistent.service replaces all rules of
+# iptables at boot: we start after them, and what they do later the watch sees. ExecStartPre, because units that wait for this
+# one wait for those only.
 _UNIT_TEXT = """\
 {header}
 [Unit]
@@ -34,18 +38,38 @@ After=local-fs.target nftables.service netfilter-persistent.service
 Before=network-pre.target libvirtd.service virtnetworkd.service virtqemud.service libvirt-guests.service shutdown.target
 Wants=network-pre.target
 Conflicts=shutdown.target
-PartOf=nftables.service
-ReloadPropagatedFrom=nftables.service
+StartLimitIntervalSec=0
 ConditionPathExists=|{rules}
 {conditions}
 [Service]
-Type=oneshot
-RemainAfterExit=yes
+Type=simple
 StandardInput=null
 {commands}
+ExecStart=/bin/sh {watch}
+Restart=always
+RestartSec=1
 
 [Install]
 WantedBy=sysinit.target
+"""
+
+_WATCH_TEXT = """\
+{header}
+# Run by {unit}: has the rules loaded again when somebody else's program takes them away, as 'nft flush ruleset' does.
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+
+lost() {{
+{checks}
+    return 1
+}}
+
+# A line for each thing that comes or goes (nft 1.1 takes no 'destroy' here), and one for what went before anybody listened.
+{{ (sleep 1; echo delete) & exec nft monitor {what}; }} | while read -r line; do
+    case $line in add*) continue ;; esac
+    lost || continue
+    # While a run of ours holds the lock they may be gone for good.
+    (flock -w 60 9 && lost && exec systemctl reload {unit}) 9>> {lock}
+done
 """
 
 
@@ -81,9 +105,26 @@ def unit_text(rendered):
     for version in versions:
         lines += _commands(version)
     return _UNIT_TEXT.format(
-        header=HEADER, rules=RULES,
+        header=HEADER, rules=RULES, watch=WATCH,
         conditions="".join(f"ConditionPathExists=|{IPTABLES[version]}\n" for version in versions),
-        commands="\n".join(f"{word}={line}" for word in ("ExecStart", "ExecReload") for line in lines),
+        commands="\n".join(f"{word}={line}" for word in ("ExecStartPre", "ExecReload") for line in lines),
+    )
+
+
+def watch_text(rendered):
+    """Return the script that looks after what is Rendered. Pure."""
+    tables = nft.tables_of(rendered.nft)
+    checks = ["tables=$(nft list tables) || return 1"] if tables else []
+    checks += [f"echo \"$tables\" | grep -qx 'table {one}' || return 0" for one in tables]
+    versions = [version for version, text in rendered.iptables.items() if text]
+    for version in versions:
+        table = " ".join([iptables.command(version), *iptables.WAIT, "-t nat"])
+        jumps = " ".join(f'"{hook} -j {chain}"' for hook, chain in iptables_text.JUMPS)
+        checks.append(f"for jump in {jumps}; do {table} -C $jump 2> /dev/null || return 0; done")
+    return _WATCH_TEXT.format(
+        header=HEADER, unit=UNIT_NAME, lock=os.path.join(RUN, "lock"), checks="\n".join(f"    {one}" for one in checks),
+        # A table goes as a whole; of iptables it is a rule.
+        what="rules" if versions else "tables",
     )
 
 
@@ -101,14 +142,18 @@ class Boot:
             text = rendered.iptables[version]
             found[iptables.PROGRAMS[version]] = (path, iptables_file(text) if text else None)
         if has_systemd():
+            found["watch"] = (WATCH, None if rendered.empty else watch_text(rendered))
             found["unit"] = (UNIT, None if rendered.empty else unit_text(rendered))
         return found
 
     def state(self, rendered):
         """Return what is wrong with files and unit for what is Rendered, as words."""
         state = {what: self._compare(path, text) for what, (path, text) in self.wanted(rendered).items()}
-        if state.get("unit") == "as declared" and not os.path.islink(LINK):
-            state["unit"] = "disabled"
+        if state.get("unit") == "as declared":
+            if not os.path.islink(LINK):
+                state["unit"] = "disabled"
+            elif self._host.run(["systemctl", "is-active", "--quiet", UNIT_NAME], check=False)[0] != 0:
+                state["unit"] = "not running"
         return state
 
     @staticmethod
@@ -127,6 +172,7 @@ class Boot:
     def install(self, rendered):
         """Write the files and see to the unit; take away what is not wanted. The kernel's rules are not touched by that."""
         wanted = self.wanted(rendered)
+        watched = files.read(WATCH)
         unit, text = wanted.pop("unit", (None, None))
         if unit is not None and text is None and files.read(unit) is not None:
             self._systemctl("disable", "--now", UNIT_NAME)
@@ -137,10 +183,17 @@ class Boot:
                 files.remove(path)
             elif files.read(path) != content:
                 files.write(path, content)
-        if text is not None and (files.read(unit) != text or not os.path.islink(LINK)):
+        if text is None:
+            return
+        if files.read(unit) != text or not os.path.islink(LINK):
             files.write(unit, text, mode=0o644)
             self._systemctl("daemon-reload")
-            self._systemctl("enable", "--now", UNIT_NAME)
+            self._systemctl("enable", UNIT_NAME)
+            self._systemctl("restart", UNIT_NAME)
+        elif watched != files.read(WATCH):
+            self._systemctl("restart", UNIT_NAME)
+        else:
+            self._systemctl("start", UNIT_NAME)
 
     def _systemctl(self, *arguments):
         self._host.run(["systemctl", "--quiet", *arguments], what=f"systemctl {arguments[0]}", subject=UNIT_NAME)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
@@ -185,6 +186,11 @@ class Nft:
         if len(lines) > _FAR_LINES:
             lines = [*lines[:_FAR_LINES], f"and {len(lines) - _FAR_LINES} more"]
         return lines
+
+
+def tables_of(text):
+    """Return the tables, as nft lists them, that the transaction leaves behind. Pure."""
+    return re.findall(r"^table (\w+ \w+) \{", text, re.MULTILINE)
 
 
 def text_has_tables(text):

@@ -30,6 +30,7 @@ networks.d/NAME.json     policy of a network (module net_policy)
 rules.d/SET.json         address translation (module nat_rule); @NAME.json belongs to the network NAME
 routes.d/LINK.json       routes on a link that others asked for (module host_iface)
 virtnet.nft              the packet filter made of both, loaded at boot by virtnet-firewall.service
+watch-firewall           run by that service: has it loaded again when somebody else's program flushes it
 virtnet.iptables         translation of the sets that have the backend iptables, if any; virtnet.ip6tables for IPv6
 
 In the kernel it is two tables, and nothing outside of them:
@@ -45,6 +46,7 @@ To load it again:
     systemctl restart virtnet-firewall.service        (or: nft -f /etc/virtnet/virtnet.nft)
 
 To switch it off until the next boot or run:
+    systemctl stop virtnet-firewall.service
     nft delete table inet virtnet; nft delete table bridge virtnet
 and if there are files of iptables, for iptables and ip6tables each:
     iptables -t nat -D PREROUTING -j VIRTNET_PRE; iptables -t nat -D OUTPUT -j VIRTNET_OUT

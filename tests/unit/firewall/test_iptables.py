@@ -123,13 +123,13 @@ def test_rules_that_iptables_refuses_are_shown():
 
 def test_the_unit_loads_what_there_is():
     both = boot.unit_text(rooms.Rendered("\ntable inet virtnet {}", {4: TEXT, 6: ""}))
-    starts = [line for line in both.splitlines() if line.startswith("ExecStart=")]
-    assert [re.match(r"ExecStart=(?:\S*/)?([\w-]+) ", line)[1] for line in starts] == ["nft", "iptables-restore", "sh"]
+    starts = [line for line in both.splitlines() if line.startswith("ExecStartPre=")]
+    assert [re.match(r"ExecStartPre=(?:\S*/)?([\w-]+) ", line)[1] for line in starts] == ["nft", "iptables-restore", "sh"]
     assert starts[1].endswith("-w 60 --noflush /etc/virtnet/virtnet.iptables")
     assert both.count("ConditionPathExists=|") == 2
-    assert [line.replace("Start", "Reload") for line in starts] == [
+    assert [line.replace("StartPre", "Reload") for line in starts] == [
         line for line in both.splitlines() if line.startswith("ExecReload=")
     ]
     alone = boot.unit_text(rooms.Rendered("", {4: "", 6: TEXT}))
-    assert alone.count("ExecStart=") == 2
+    assert alone.count("ExecStartPre=") == 2
     assert "ip6tables -w 60 -t nat -C $$jump" in alone
