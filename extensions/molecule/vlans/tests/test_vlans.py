@@ -64,6 +64,8 @@ def machine(host, tmp_path_factory):
     """The guest, as a host of the modules: reached through the lab's host with the lab's key."""
     lab = variables(host)["ansible_ssh_private_key_file"].rpartition("/")[0]
     options = "-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o LogLevel=ERROR -o ConnectTimeout=60"
+    # What hangs when the machine restarts ends soon.
+    options += " -o ControlMaster=no -o ServerAliveInterval=5 -o ServerAliveCountMax=4"
     proxy = f"-o ProxyCommand='ssh -F {lab}/config -W %h:%p {host.backend.host}'"
     inventory = tmp_path_factory.mktemp("vlans") / "inventory.yml"
     guest = {
