@@ -19,7 +19,7 @@ import shutil
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, MissingDependency
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import MARK
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.ruleset import FAMILIES, NAME
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.ruleset import FAMILIES, NAME, replacement
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import RUN
 
 EXPECTED = os.path.join(RUN, "nft-expected.json")
@@ -176,6 +176,18 @@ class Nft:
     def load(self, text):
         """Replace our tables by C(text) in one transaction: all of it, or the old ones stay."""
         self._host.run(["nft", "-f", "-"], data=text, what="loading the ruleset")
+
+    def as_it_is(self, text, drifted):
+        """Return a transaction after which the kernel has what it has now.
+
+        :param text: what was declared; it is that, unless it has C(drifted).
+        """
+        if not drifted:
+            return text
+        listed = [self._host.run(["nft", "--stateless", "list", "table", family, NAME], check=False)[1] for family in FAMILIES]
+        found = replacement(listed)
+        self.expected(found)  # raises if nft does not take its own words back
+        return found
 
     def drift(self, text, found):
         """Return what in the kernel is not as C(text) says, as sentences; an empty list if nothing."""

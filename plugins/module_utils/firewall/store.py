@@ -184,6 +184,14 @@ def save(before, after):
         files.remove_empty_folders(folder, ETC)
 
 
+def undo(before, after):
+    """Return (paths of what save() may write or remove, commands of the shell after they are as before)."""
+    paths = [README]
+    for folder, old, new in ((NETWORKS, before.networks, after.networks), (RULES, _sets(before), _sets(after))):
+        paths += [os.path.join(folder, f"{name}.json") for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    return paths, [f"rmdir {NETWORKS} {RULES} {ETC} 2> /dev/null"]
+
+
 def _sets(state):
     return {
         owner: {"backend": state.backends[owner], "rules": [named[name] for name in sorted(named)]}

@@ -11,7 +11,7 @@ import json
 import os
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, iproute2
 
 _TAPS = ("tap", "tun")
 
@@ -37,6 +37,20 @@ def client():
 def _link_towards(host, address):
     rc, out, _err = host.run(["ip", "-j", "route", "get", address], check=False)
     return json.loads(out)[0].get("dev") if rc == 0 and out.strip() else None
+
+
+def look(host):
+    """Return (links of the way, those of them that are bridges, addresses at its other ends and their MAC addresses)."""
+    links = iproute2.read(host)
+    names, ends = way(host, links)
+    bridges = {name for name in names if links[name].kind == "bridge"}
+    # Only a bridge looks at MAC addresses.
+    return names, bridges, ends | (_macs(host, ends) if bridges else set())
+
+
+def _macs(host, addresses):
+    _rc, out, _err = host.run(["ip", "-j", "neigh"], check=False)
+    return {row["lladdr"] for row in json.loads(out or "[]") if row.get("dst") in addresses and "lladdr" in row}
 
 
 def way(host, links):

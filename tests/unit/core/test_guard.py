@@ -11,13 +11,14 @@ from types import SimpleNamespace
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.virtnet.kvm.plugins.action import host_bridge, net_policy
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, management
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import guard_text
 from ansible_collections.virtnet.kvm.plugins.plugin_utils import guard
 
 CHANGE = guard_text.Change(
     links=["br0", "eth 0"],
-    undo=["link delete dev br0"],
+    kernel={"ip -force -batch -": "link delete dev br0\n", "nft -f -": "add table inet x\n"},
     files={"/etc/there": True, "/etc/it's new": False, "/etc/systemd/network/br0.netdev": True},
     sysctls={"/proc/sys/net/ipv6/conf/eth 0/accept_ra": "2"},
     seeds={"br 0": ["/etc/systemd/network/br0.netdev"]},
@@ -40,9 +41,16 @@ def test_what_was_there_is_copied_back_and_what_was_not_is_removed():
 
 def test_what_makes_a_link_comes_before_the_kernel_and_the_rest_after_it():
     text = guard_text.script(CHANGE, "0123", "12:00:00").partition("restore)")[2]
-    order = ["br0.netdev", "networkctl reload", "ip -force -batch", "/etc/there", "accept_ra", "end \"reverted"]
+    order = ["br0.netdev", "networkctl reload", "ip -force -batch", "nft -f -", "/etc/there", "accept_ra", "end \"reverted"]
     places = [text.index(one) for one in order]
     assert places == sorted(places)
+
+
+def test_each_command_for_the_kernel_has_its_own_to_read():
+    text = guard_text.script(CHANGE, "0123", "12:00:00")
+    assert list(guard_text.inputs(CHANGE).values()) == list(CHANGE.kernel.values())
+    for command, path in zip(CHANGE.kernel, guard_text.inputs(CHANGE)):
+        assert f"        {command} < {path} > /dev/null 2>&1\n" in text
 
 
 def test_at_boot_the_kernel_is_left_alone():
@@ -198,6 +206,19 @@ def test_only_its_own_outcome_is_removed(tmp_path, text, stays):
     done = subprocess.run(["sh", "-c", guard.removal("0123", file)], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert file.exists() is stays
+
+
+@pytest.mark.parametrize(
+    ("plugin", "transport", "found"),
+    [
+        (host_bridge, "local", {"confirm": True}), (net_policy, "local", {"confirm": False}),
+        (host_bridge, "ssh", {"confirm": True}), (net_policy, "ssh", {"confirm": True}),
+    ],
+)
+def test_a_filter_has_nobody_to_ask_where_there_is_no_way_to_close(plugin, transport, found):
+    action = plugin.ActionModule.__new__(plugin.ActionModule)
+    action._task, action._connection = SimpleNamespace(args={"confirm": True}), SimpleNamespace(transport=transport)
+    assert action._module_args() == found
 
 
 class Connection(guard.GuardedAction):
