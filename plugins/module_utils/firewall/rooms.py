@@ -186,9 +186,9 @@ class FirewallRoom(Room):
         kernel = {"nft -f -": self._nft.as_it_is(before.nft, drifted)}
         if self._with_iptables(before, after):
             kernel.update(self._iptables.way_back(after.iptables, self._iptables.found()))
-        undos = [self._boot.undo(after), store.undo(self._before, self._after)]
-        files = {path: os.path.exists(path) for paths, _commands in undos for path in paths}
-        return guard_text.Change(links, kernel, files, reload=[line for _paths, lines in undos for line in lines])
+        paths, commands = self._boot.undo(after)
+        files = {path: os.path.exists(path) for path in [*paths, *store.written(self._before, self._after)]}
+        return guard_text.Change(links, kernel, files, list(store.FOLDERS), reload=commands)
 
     def finish(self, plan):
         rendered = self._rendered(self._after)

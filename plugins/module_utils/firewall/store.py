@@ -184,12 +184,16 @@ def save(before, after):
         files.remove_empty_folders(folder, ETC)
 
 
-def undo(before, after):
-    """Return (paths of what save() may write or remove, commands of the shell after they are as before)."""
+#: They go when they are empty; those in others first.
+FOLDERS = (NETWORKS, RULES, ETC)
+
+
+def written(before, after):
+    """Return the paths of what save() may write or remove."""
     paths = [README]
     for folder, old, new in ((NETWORKS, before.networks, after.networks), (RULES, _sets(before), _sets(after))):
         paths += [os.path.join(folder, f"{name}.json") for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    return paths, [f"rmdir {NETWORKS} {RULES} {ETC} 2> /dev/null"]
+    return paths
 
 
 def _sets(state):

@@ -34,14 +34,15 @@ LOCKED = 4
 class Change:
     """A change that can be taken back.
 
-    C(links) it is about, C(kernel) {command of the shell: what it reads}, C(files) {path: whether it is there now}, C(sysctls)
-    {path of the file below /proc/sys: value now}, C(seeds) {link: paths} of what a manager makes a link of that the change
-    removes, C(reload) commands of the shell that have others read the files.
+    C(links) it is about, C(kernel) {command of the shell: what it reads}, C(files) {path: whether it is there now}, C(folders)
+    that go if they are empty then, C(sysctls) {path of the file below /proc/sys: value now}, C(seeds) {link: paths} of what a
+    manager makes a link of that the change removes, C(reload) commands of the shell that have others read the files.
     """
 
     links: list
     kernel: dict = field(default_factory=dict)
     files: dict = field(default_factory=dict)
+    folders: list = field(default_factory=list)
     sysctls: dict = field(default_factory=dict)
     seeds: dict = field(default_factory=dict)
     reload: list = field(default_factory=list)
@@ -92,6 +93,7 @@ def script(change, token, until):
     kernel = _seed_lines(change)
     kernel += [f"{command} < {path} > /dev/null 2>&1" for command, path in zip(change.kernel, inputs(change))]
     files = [_put(path, change) for path in sorted(change.files)]
+    files += [f"rmdir {shlex.quote(path)} 2> /dev/null" for path in change.folders]
     after = [f"echo {shlex.quote(str(value))} > {shlex.quote(path)} 2> /dev/null" for path, value in change.sysctls.items()]
     after += change.reload
     return f"""\

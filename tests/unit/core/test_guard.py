@@ -20,6 +20,7 @@ CHANGE = guard_text.Change(
     links=["br0", "eth 0"],
     kernel={"ip -force -batch -": "link delete dev br0\n", "nft -f -": "add table inet x\n"},
     files={"/etc/there": True, "/etc/it's new": False, "/etc/systemd/network/br0.netdev": True},
+    folders=["/etc/a folder"],
     sysctls={"/proc/sys/net/ipv6/conf/eth 0/accept_ra": "2"},
     seeds={"br 0": ["/etc/systemd/network/br0.netdev"]},
     reload=["networkctl reload"],
@@ -57,7 +58,7 @@ def test_at_boot_the_kernel_is_left_alone():
     """Between the two blocks that a boot leaves out there are the files and nothing else."""
     body = guard_text.script(CHANGE, "0123", "12:00:00").partition("restore)")[2]
     outside = [part.partition("\n    fi\n")[2] for part in body.split('if [ "$2" != boot ]; then')[1:]]
-    assert "/etc/there" in outside[0]
+    assert "/etc/there" in outside[0] and "rmdir '/etc/a folder' 2> /dev/null" in outside[0]
     assert "ip -force" not in outside[0] + outside[1] and "networkctl" not in outside[0] + outside[1]
 
 
