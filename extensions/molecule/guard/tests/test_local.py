@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import tarfile
-from importlib import util
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from controllers import open_change
 from lab_side import console, look
 
 ROOT = Path(__file__).resolve().parents[4]
-#: What ansible-core needs of Python's packages; no compiled part of them is needed, nor fits another release's Python.
-PACKAGES = ("ansible", "jinja2", "markupsafe", "packaging", "resolvelib", "yaml")
+#: ansible-core and what it needs; no compiled part of them is needed, nor fits another release's Python.
+PACKAGES = ("ansible-core", "jinja2", "markupsafe", "packaging", "pyyaml", "resolvelib")
+UNWANTED = re.compile(r"__pycache__|\.so$|^ansible_test/|^\.\.")
 THERE = "/root/grd-ansible"
 OURS = "ansible_collections/virtnet/kvm"
 IN = {"bridges": [{"name": "grdbr0", "ports": ["eth0"], "take_over": True}]}
@@ -27,7 +29,7 @@ OUT = {"bridges": [{"name": "grdbr0", "state": "absent"}]}
 
 
 def wanted(member):
-    return None if "__pycache__" in member.name or member.name.endswith(".so") else member
+    return None if UNWANTED.search(member.name) else member
 
 
 @pytest.fixture
@@ -36,7 +38,8 @@ def local(host, tmp_path):
     archive = tmp_path / "ansible.tar"
     with tarfile.open(archive, "w") as made:
         for package in PACKAGES:
-            made.add(Path(util.find_spec(package).origin).parent, package, filter=wanted)
+            for file in metadata.files(package):
+                made.add(file.locate(), str(file), filter=wanted)
         for part in ("galaxy.yml", "meta", "plugins"):
             made.add(ROOT / part, f"{OURS}/{part}", filter=wanted)
     console(host, f"mkdir {THERE}")
@@ -44,7 +47,7 @@ def local(host, tmp_path):
 
     def call(module, **arguments):
         variables = f"PYTHONPATH={THERE} ANSIBLE_COLLECTIONS_PATH={THERE} ANSIBLE_NOCOLOR=1 ANSIBLE_HOME={THERE}"
-        words = ["python3", "-m", "ansible", "adhoc", "localhost", "-c", "local", "-m", f"virtnet.kvm.{module}"]
+        words = ["python3", "-m", "ansible.cli.adhoc", "localhost", "-c", "local", "-m", f"virtnet.kvm.{module}"]
         words += ["-a", json.dumps(arguments), "-e", "ansible_python_interpreter=/usr/bin/python3"]
         return console(host, f"cd {THERE} && {variables} {shlex.join(words)} 2>&1")
 

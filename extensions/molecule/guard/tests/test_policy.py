@@ -61,6 +61,7 @@ def guest(host, modules, request):
         modules.run("net_policy", networks=known)
     with cabled(host, "grdcable", f"{subnet}.9/24"):
         console(host, MAKE.format(subnet=subnet))
+        until(lambda: "linkdown" not in console(host, "ip route show dev grdbr0 || echo linkdown"))
         common = variables(host)["ansible_ssh_common_args"]
         yield {"ansible_host": f"{subnet}.1", "ansible_ssh_common_args": f"{common} -o HostKeyAlias={host.backend.host}"}
     console(host, "ip link delete grdbr0")
