@@ -12,8 +12,10 @@ there, by the same nft and kernel, so no two spellings of one rule are ever take
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import os
+import re
 import shutil
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
@@ -26,6 +28,8 @@ EXPECTED = os.path.join(RUN, "nft-expected.json")
 #: Made once: json.dumps() with options makes one a call, and a table may have ten thousand elements.
 _encode = json.JSONEncoder(sort_keys=True).encode
 _FAR_LINES = 8
+#: An IPv6 address in a pair with a MAC address.
+_ADDRESS = re.compile(r"(?<=:[0-9a-f]{2} \. )0x[0-9a-f]{32}\b")
 
 
 def canonical(listing):
@@ -93,6 +97,13 @@ def _object_differences(expected, found):
     if not lines:
         lines.append("rules repeated or in another order" if what == "rule" else "defined otherwise")
     return lines
+
+
+def readable(listing):
+    """Return an C(nft list) as nft reads it: 1.1 has a name for this field, but lists its values in pairs as numbers. Pure."""
+    if "icmpv6 taddr" not in listing:
+        return listing
+    return _ADDRESS.sub(lambda found: str(ipaddress.IPv6Address(int(found[0], 16))), listing)
 
 
 class Nft:
@@ -185,8 +196,13 @@ class Nft:
         if not drifted:
             return text
         listed = [self._host.run(["nft", "--stateless", "list", "table", family, NAME], check=False)[1] for family in FAMILIES]
-        found = replacement(listed)
-        self.expected(found)  # raises if nft does not take its own words back
+        found = replacement(map(readable, listed))
+        try:
+            self.expected(found)
+        except CommandFailed as error:
+            error.problem = f"what was changed by hand in the rules could not be kept, to be taken back to: {error.problem}"
+            error.cure = "Have the rules as they were declared first, or do it with confirm: false."
+            raise
         return found
 
     def drift(self, text, found):
