@@ -40,6 +40,7 @@ notes:
   - A change is guarded by O(confirm) if it changes the rules for packets of the controller's way, that is, if this leads through
     a network's bridge, as it does to a controller that is a guest, or behind one; or through any bridge, if an address at its
     other end is one that a network has as its gateway or has reserved. Rules that are only taken away are not guarded.
+    Conversations that such a change has cut do not come back with the rules.
   - With C(connection=local) nobody comes in anew, nor does a gateway's answer say anything of a filter. Then O(confirm) has no
     meaning here.
   - Run it before M(virtnet.kvm.virt_net_model), and with I(state=absent) after it; there is then no moment with a network up
@@ -53,6 +54,7 @@ notes:
   - Within one network, what one guest may do to another is limited to the gateway's and reserved addresses being kept.
 requirements:
   - nft (nftables 1.0 or newer), unshare (util-linux)
+  - ip (iproute2), to find the controller's way
   - conntrack, to cut conversations
 seealso:
   - module: virtnet.kvm.nat_rule
