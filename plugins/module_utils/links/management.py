@@ -17,7 +17,7 @@ _TAPS = ("tap", "tun")
 
 
 def client():
-    """Return the address that this run's SSH connection comes from, None without one.
+    """Return the address that this run's SSH connection comes from, a link-local one with its link (fe80::1%eth0); None without.
 
     sudo(8) drops SSH_CONNECTION (sshd(8)) from the environment, so the processes above this one are asked.
     """
@@ -27,7 +27,7 @@ def client():
             with open(f"/proc/{pid}/environ", "rb") as handle:
                 found = [one for one in handle.read().split(b"\0") if one.startswith(b"SSH_CONNECTION=")]
             if found:
-                return found[0].decode().partition("=")[2].split()[0].partition("%")[0]
+                return found[0].decode().partition("=")[2].split()[0]
             pid = int((files.read(f"/proc/{pid}/stat") or "0").rpartition(")")[2].split()[1])
         except (OSError, IndexError, ValueError):
             return None
@@ -61,8 +61,9 @@ def way(host, links):
     ends, towards = set(), set()
     peer = client()
     if peer is not None:
-        ends.add(peer)
-        towards.add(_link_towards(host, peer))
+        address, _percent, link = peer.partition("%")
+        ends.add(address)
+        towards.add(link or _link_towards(host, address))
     for link in links.values():
         for one in [*forms.all_routes(link.form), *filter(None, map(forms.route, link.dynamic_routes))]:
             if forms.is_default(one["to"]):

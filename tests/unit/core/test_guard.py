@@ -88,6 +88,19 @@ def test_the_way_goes_down_to_the_wire_but_not_to_the_guests(names, found):
 
 
 @pytest.mark.parametrize(
+    ("peer", "names", "ends"),
+    [
+        ("192.0.2.7", {"br0", "eth0"}, {"192.0.2.7"}), ("fe80::7%eth1", {"eth1"}, {"fe80::7"}), (None, set(), set()),
+    ],
+)
+def test_the_way_to_the_client(monkeypatch, peer, names, ends):
+    """By the kernel's route, but for a link-local address, of which only its own link knows."""
+    monkeypatch.setattr(management, "client", lambda: peer)
+    host = SimpleNamespace(run=lambda command, check: (0, '[{"dev": "br0"}]', ""))
+    assert management.way(host, LINKS) == (names, ends)
+
+
+@pytest.mark.parametrize(
     ("lines", "leads"),
     [
         (["route replace 0.0.0.0/0 via 192.0.2.1 dev x"], True),
