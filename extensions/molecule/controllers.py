@@ -22,10 +22,11 @@ TOKEN = "/var/lib/virtnet/guard/token"
 
 
 @contextlib.contextmanager
-def controller(host, module, arguments):
-    """An ansible(1) in a process group of its own, at its module on the host."""
+def controller(host, module, arguments, check=False, **variables):
+    """An ansible(1) in a process group of its own, at its module on the host; C(variables) go before the inventory's."""
     inventory = host.backend.ansible_runner.inventory_file
     command = ["ansible", host.backend.host, "-i", inventory, "-m", f"virtnet.kvm.{module}", "-a", json.dumps(arguments)]
+    command += ["-e", json.dumps(variables), *(["--check"] if check else [])]
     # A connection of its own: the tests' commands must not find it cut.
     environment = {**os.environ, "ANSIBLE_SSH_CONTROL_PATH": f"%(directory)s/grd{os.getpid()}-%%h", "ANSIBLE_NOCOLOR": "1"}
     process = subprocess.Popen(

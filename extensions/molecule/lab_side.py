@@ -86,6 +86,24 @@ def deaf_to(host, name):
 
 
 @contextlib.contextmanager
+def cabled(host, port, address):
+    """A second cable, from a link C(port) of this host to the controller, which has C(address) there: it is a guest, say."""
+    name = f"{port}-{host.backend.host}"
+    netns = {end: f"{variables(host)['lab_hosts_lab']}-{end}" for end in ("ctl", host.backend.host)}
+    subprocess.run(
+        ["ip", "-n", netns["ctl"], "link", "add", name, "type", "veth", "peer", "name", port, "netns", netns[host.backend.host]],
+        check=True,
+    )
+    try:
+        for words in (["address", "add", address, "dev", name], ["link", "set", name, "up"]):
+            subprocess.run(["ip", "-n", netns["ctl"], *words], check=True)
+        yield
+    finally:
+        # A host that was restarted has pulled it out.
+        subprocess.run(["ip", "-n", netns["ctl"], "link", "delete", name], check=False, capture_output=True)
+
+
+@contextlib.contextmanager
 def pinged(host, what, figure):
     """Ping the host from outside ten times a second meanwhile, and tell how many were lost.
 

@@ -12,13 +12,15 @@ class ModuleDocFragment:
 options:
   confirm:
     description:
-      - Whether a change of links that the controller's way to the host leads through must be confirmed. That way are the links
-        towards the SSH client and towards the default gateways, with their bridges and ports.
-      - Before such a change the host gets all that takes it back, and a timer. After it, the gateway must answer, and the
-        controller closes its connection and comes in anew. If it cannot, the host is as it was after O(confirm_timeout), the
-        files of its manager included, and the task fails. So it is if the controller dies meanwhile, or the host is restarted.
-        If nobody can say in the end whether the change was kept or taken back, the task fails with RV(guard.state=unknown).
-      - With C(connection=local) there is no connection to close, and the gateway's answer decides.
+      - Whether a change that could cut the controller's way to the host must be confirmed. That way are the links towards the
+        SSH client and towards the default gateways, with their bridges and ports.
+      - Before such a change the host gets all that takes it back, and a timer. After it, the gateways on links that were changed
+        must answer, and the controller closes its connection and comes in anew. If it cannot, the host is as it was after
+        O(confirm_timeout), with all files, and the task fails. So it is if the controller dies meanwhile, or the host is
+        restarted. If nobody can say in the end whether the change was kept or taken back, the task fails with
+        RV(guard.state=unknown).
+      - With C(connection=local) there is no connection to close. The links towards the default gateways are the way then, with
+        those towards the SSH client whose session Ansible was started in, if any, and the gateways' answer decides.
     type: bool
     default: true
   confirm_timeout:

@@ -28,6 +28,7 @@ options:
     default: nftables
 extends_documentation_fragment:
   - virtnet.kvm.network
+  - virtnet.kvm.guard
 attributes:
   check_mode:
     description: Can run in check mode and return what a real run would.
@@ -36,6 +37,12 @@ attributes:
     description: Returns the policy of the networks and the state of the rules before and after.
     support: full
 notes:
+  - A change is guarded by O(confirm) if it changes the rules for packets of the controller's way, that is, if this leads through
+    a network's bridge, as it does to a controller that is a guest, or behind one; or through any bridge, if an address at its
+    other end is one that a network has as its gateway or has reserved. Rules that are only taken away are not guarded.
+    Conversations that such a change has cut do not come back with the rules.
+  - With C(connection=local) nobody comes in anew, nor does a gateway's answer say anything of a filter. Then O(confirm) has no
+    meaning here.
   - Run it before M(virtnet.kvm.virt_net_model), and with I(state=absent) after it; there is then no moment with a network up
     and its filter not there.
   - A drop of these rules is final. A packet that they let pass is still seen by libvirt's rules, firewalld's, Docker's.
@@ -47,6 +54,7 @@ notes:
   - Within one network, what one guest may do to another is limited to the gateway's and reserved addresses being kept.
 requirements:
   - nft (nftables 1.0 or newer), unshare (util-linux)
+  - ip (iproute2), to find the controller's way
   - conntrack, to cut conversations
 seealso:
   - module: virtnet.kvm.nat_rule
@@ -74,6 +82,18 @@ EXAMPLES = r"""
         addresses: [10.64.102.1/24]
         policy:
           deny_host: true
+
+- name: Close a network that the controller itself is a guest of, but for its own way in
+  virtnet.kvm.net_policy:
+    networks:
+      - name: db
+        model: routed
+        addresses: [10.64.102.1/24]
+        policy:
+          deny_host: true
+          host_access:
+            - {protocol: tcp, ports: ["22"]}
+    confirm_timeout: 30
 
 - name: Take the policy of a network away, after the network itself
   virtnet.kvm.net_policy:
@@ -123,6 +143,36 @@ actions:
       type: str
   sample:
     - {kind: policy, name: natnet, op: add, effect: none, guests: [], outage_s: 0}
+guard:
+  description: The change of rules on the controller's own way to this host, which the host would have taken back without a word
+    from it.
+  returned: when the change could cut the controller off, and I(confirm=true)
+  type: dict
+  contains:
+    state:
+      description:
+        - Either C(confirmed), the controller came in anew; or C(reverted), it did not, or something failed, and everything is as
+          it was; or C(unknown), the host was changed and either not reached since or has no outcome of this change, and the
+          message says how to look at it. In check mode C(planned).
+      type: str
+      returned: always
+      sample: confirmed
+    links:
+      description: The links of the controller's way that these rules are for.
+      type: list
+      elements: str
+      returned: always
+      sample: [natbr0]
+    timeout_s:
+      description: How many seconds there were.
+      type: int
+      returned: always
+    why:
+      description:
+        - Why it was taken back. C(deadline), nobody came in in time; C(boot), the host was restarted; C(asked), by hand or by the
+          controller, which had lost the connection; C(late), the timer was lost.
+      type: str
+      returned: when it was
 backend:
   description: What the rules are made for.
   returned: success
@@ -149,6 +199,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import network_options
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import run_module
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.rooms import PolicyRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import management
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.spec import GUARD
+from ansible_collections.virtnet.kvm.plugins.module_utils.safety import guard
 
 
 def main():
@@ -156,10 +209,14 @@ def main():
         argument_spec={
             "networks": {"type": "list", "elements": "dict", "required": True, "options": network_options()},
             "backend": {"type": "str", "choices": ["nftables"], "default": "nftables"},
+            **GUARD,
         },
         supports_check_mode=True,
     )
-    run_module(module, lambda host: PolicyRoom(host, module.params["networks"]))
+    run_module(
+        module,
+        lambda host: PolicyRoom(host, module.params["networks"], guard.window(module.params), lambda: management.look(host)),
+    )
 
 
 if __name__ == "__main__":

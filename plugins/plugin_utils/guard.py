@@ -64,6 +64,11 @@ def removal(token, path=guard_text.OUTCOME):
 class GuardedAction(ActionBase):
     """Runs the module of the plugin's name; a change that it leaves open is confirmed, or the task fails."""
 
+    #: What was changed, and what to look at if it was taken back.
+    what = "{links}"
+    look = "addresses, gateway and ports are right"
+    #: Whether the module itself asks what is reached by the change, so that it can be confirmed without a way to close.
+    asks = True
     _supports_async = False
     _supports_check_mode = True
 
@@ -71,12 +76,17 @@ class GuardedAction(ActionBase):
         result = super().run(tmp, task_vars)
         del tmp
         try:
-            result.update(self._execute_module(task_vars=task_vars))
+            result.update(self._execute_module(module_args=self._module_args(), task_vars=task_vars))
         except AnsibleConnectionFailure as error:
             return {**result, **self._lost(error)}
         if (result.get("guard") or {}).get("state") == "pending":
             self._confirm(result)
         return result
+
+    def _module_args(self):
+        """Return the module's options; with nobody to come in anew, a confirmation would mean nothing."""
+        silent = self._connection.transport == "local" and not self.asks
+        return {**self._task.args, "confirm": False} if silent else self._task.args
 
     def _ask(self, word, until):
         """Come in anew and give the script a word; return the words of the host's outcome, or None if it was not reached."""
@@ -131,9 +141,10 @@ class GuardedAction(ActionBase):
             "boot": "the host was restarted before the change was confirmed",
         }
         reason = reasons.get(why, "somebody took it back on the host")
+        what = self.what.format(links=", ".join(window["links"]))
         result["msg"] = (
-            f"The change of {', '.join(window['links'])} was taken back: {reason}. Everything is as it was before. "
-            "Look whether addresses, gateway and ports are right, or give it more time with confirm_timeout."
+            f"The change of {what} was taken back: {reason}. Everything is as it was before. "
+            f"Look whether {self.look}, or give it more time with confirm_timeout."
         )
 
     def _lost(self, error):

@@ -169,6 +169,20 @@ class Boot:
             raise Conflict("the file is not one of virtnet.kvm's", path, cure="Move it away.")
         return "as declared" if text == wanted else "different"
 
+    def undo(self, rendered):
+        """Return (paths of what install() may write or remove, commands of the shell after they are as before).
+
+        :param rendered: what is to be installed; it is not empty, so the unit is not disabled by that.
+        """
+        paths, commands = [path for path, _text in self.wanted(rendered).values()], []
+        if has_systemd():
+            if not os.path.islink(LINK):
+                paths.append(LINK)
+                commands.append(f"systemctl --quiet stop {UNIT_NAME}")
+            # What it watches over may have been something else.
+            commands += ["systemctl daemon-reload", f"systemctl --quiet try-restart {UNIT_NAME}"]
+        return paths, commands
+
     def install(self, rendered):
         """Write the files and see to the unit; take away what is not wanted. The kernel's rules are not touched by that."""
         wanted = self.wanted(rendered)

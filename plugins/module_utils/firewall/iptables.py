@@ -98,6 +98,15 @@ def transaction(text, found):
     return "\n".join(["*nat", *lines, "COMMIT", ""])
 
 
+def text_of(found):
+    """Return the text of C(found), as canonical() has it, for transaction(). Pure."""
+    chains = [name for name in CHAINS if name in found]
+    if not chains:
+        return ""
+    rules = [rule for name in chains for rule in found[name]]
+    return "\n".join(["*nat", *(f":{name} - [0:0]" for name in chains), *rules, "COMMIT", ""])
+
+
 class Iptables:
     """Effects of iptables and ip6tables on one host; C(texts) are always {4: text, 6: text}, each empty for none."""
 
@@ -189,6 +198,15 @@ class Iptables:
         if len(lines) > _FAR_LINES:
             lines = [*lines[:_FAR_LINES], f"and {len(lines) - _FAR_LINES} more"]
         return lines
+
+    def way_back(self, texts, found):
+        """Return {command of the shell: what it reads} that lead from the loaded C(texts) to C(found), where these differ."""
+        back = {}
+        for version, text in texts.items():
+            if _digest(found[version]) != self.expected_digest(text, version):
+                words = [command(version, "-restore"), *WAIT, "--noflush"]
+                back[" ".join(words)] = transaction(text_of(found[version]), self.expected(text, version))
+        return back
 
     def load(self, texts):
         """Replace our chains by the texts, each family in one transaction."""

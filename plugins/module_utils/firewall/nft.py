@@ -12,6 +12,7 @@ there, by the same nft and kernel, so no two spellings of one rule are ever take
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import os
 import re
@@ -20,13 +21,15 @@ import shutil
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, MissingDependency
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import MARK
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.ruleset import FAMILIES, NAME
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.ruleset import FAMILIES, NAME, replacement
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import RUN
 
 EXPECTED = os.path.join(RUN, "nft-expected.json")
 #: Made once: json.dumps() with options makes one a call, and a table may have ten thousand elements.
 _encode = json.JSONEncoder(sort_keys=True).encode
 _FAR_LINES = 8
+#: An IPv6 address in a pair with a MAC address.
+_ADDRESS = re.compile(r"(?<=:[0-9a-f]{2} \. )0x[0-9a-f]{32}\b")
 
 
 def canonical(listing):
@@ -94,6 +97,13 @@ def _object_differences(expected, found):
     if not lines:
         lines.append("rules repeated or in another order" if what == "rule" else "defined otherwise")
     return lines
+
+
+def readable(listing):
+    """Return an C(nft list) as nft reads it: 1.1 has a name for this field, but lists its values in pairs as numbers. Pure."""
+    if "icmpv6 taddr" not in listing:
+        return listing
+    return _ADDRESS.sub(lambda found: str(ipaddress.IPv6Address(int(found[0], 16))), listing)
 
 
 class Nft:
@@ -177,6 +187,23 @@ class Nft:
     def load(self, text):
         """Replace our tables by C(text) in one transaction: all of it, or the old ones stay."""
         self._host.run(["nft", "-f", "-"], data=text, what="loading the ruleset")
+
+    def as_it_is(self, text, drifted):
+        """Return a transaction after which the kernel has what it has now.
+
+        :param text: what was declared; it is that, unless it has C(drifted).
+        """
+        if not drifted:
+            return text
+        listed = [self._host.run(["nft", "--stateless", "list", "table", family, NAME], check=False)[1] for family in FAMILIES]
+        found = replacement(map(readable, listed))
+        try:
+            self.expected(found)
+        except CommandFailed as error:
+            error.problem = f"what was changed by hand in the rules could not be kept, to be taken back to: {error.problem}"
+            error.cure = "Have the rules as they were declared first, or do it with confirm: false."
+            raise
+        return found
 
     def drift(self, text, found):
         """Return what in the kernel is not as C(text) says, as sentences; an empty list if nothing."""

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import abc
+import os
 from dataclasses import dataclass
 from typing import Optional
 
@@ -22,7 +23,9 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import (
     store,
     translation,
 )
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.way import filtered
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
+from ansible_collections.virtnet.kvm.plugins.module_utils.safety import guard, guard_text
 
 #: Key of the normal form for what all entries share; no network and no rule is called so.
 SHARED = "@firewall"
@@ -51,6 +54,7 @@ class FirewallRoom(Room):
         :param backend: that of the sets that the call declares; the filter is nft's in any case.
         :param beside: a FirewallRoom that has looked at this host just now, for rooms that only plan: once is enough for both.
         """
+        self._host = host
         self._backend = backend
         self._beside = beside
         self._nft = nft.Nft(host) if beside is None else beside._nft
@@ -175,6 +179,17 @@ class FirewallRoom(Room):
         self._boot.install(self._rendered(after))
         store.save(before, after)
 
+    def _undo(self, links):
+        """Return how the host takes back by itself what _commit() does, as a guard_text.Change."""
+        before, after = self._rendered(self._before), self._rendered(self._after)
+        drifted = self._seen["kernel"] not in ("in force", "absent")
+        kernel = {"nft -f -": self._nft.as_it_is(before.nft, drifted)}
+        if self._with_iptables(before, after):
+            kernel.update(self._iptables.way_back(after.iptables, self._iptables.found()))
+        paths, commands = self._boot.undo(after)
+        files = {path: os.path.exists(path) for path in [*paths, *store.written(self._before, self._after)]}
+        return guard_text.Change(links, kernel, files, list(store.FOLDERS), reload=commands)
+
     def finish(self, plan):
         rendered = self._rendered(self._after)
         self._nft.remember(rendered.nft)
@@ -221,9 +236,34 @@ class PolicyRoom(FirewallRoom):
     key = "networks"
     kind = "policy"
 
-    def __init__(self, host, items):
+    def __init__(self, host, items, window_s=0, look=None):
+        """The declared networks.
+
+        :param window_s: seconds that the controller has to come in anew after a change of its way to this host; 0 for no such
+            switch.
+        :param look: returns that way, as management.look() does.
+        """
         super().__init__(host)
         self._items = items
+        self._window_s = window_s
+        self._look = look
+        self._guarded = []
+
+    def plan(self, before):
+        plan = super().plan(before)
+        if self._window_s and plan.changed:
+            kernel = before[SHARED]["kernel"]
+            # What is in force: all of it, nothing, or what somebody made of it by hand.
+            in_force = {"in force": self._before.parsed(), "absent": [], "not loaded": []}.get(kernel)
+            self._guarded = filtered(in_force, self._after.parsed(), *self._look())
+        return plan
+
+    def extra(self, after):
+        found = super().extra(after)
+        return {**found, "guard": guard.planned(self._guarded, self._window_s)} if self._guarded else found
+
+    def arm(self, plan):
+        return guard.armed(self._host, self._undo(self._guarded), self._window_s) if self._guarded else None
 
     def objects(self, state):
         return {item["name"]: state.networks[item["name"]] for item in self._items if item["name"] in state.networks}

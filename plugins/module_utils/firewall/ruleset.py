@@ -47,11 +47,16 @@ def transaction(networks, rules, elsewhere=()):
     :param rules: {(set, name): rule} of the store, sorted.
     :param elsewhere: names of the sets that iptables translates; the filter lets their forwards through all the same.
     """
+    return replacement(tables(networks, rules, elsewhere))
+
+
+def replacement(texts):
+    """Return the text that replaces both tables by those of C(texts), which may be empty."""
     lines = []
     for family in FAMILIES:
         # Adding first makes deleting safe; nft before 1.0.7 has no 'destroy'.
         lines += [f"add table {family} {NAME}", f"delete table {family} {NAME}"]
-    return "\n".join(lines) + "\n\n" + "\n".join(text for text in tables(networks, rules, elsewhere) if text)
+    return "\n".join(lines) + "\n\n" + "\n".join(text for text in texts if text)
 
 
 def tables(networks, rules, elsewhere=()):

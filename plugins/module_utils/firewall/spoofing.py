@@ -84,6 +84,19 @@ def reserved(network, version):
     return found
 
 
+def claims(networks, ends):
+    """Return {(one of C(ends), what it must come with)}: what the rules for frames say of addresses, of any link layer."""
+    guarded = _guarded(networks)
+    found = {(address, "nobody") for version in (4, 6) for address in _gateways(guarded, version)}
+    for network in guarded:
+        for version in (4, 6):
+            for mac, address, routes in reserved(network, version):
+                found.add((str(address), mac))
+                if not routes:
+                    found.add((mac, str(address)))
+    return {pair for pair in found if pair[0] in ends}
+
+
 def add_segment_guard(table, networks):
     """Fill table bridge: the gateway's addresses, and reserved addresses with their MACs."""
     guarded = _guarded(networks)

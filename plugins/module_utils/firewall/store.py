@@ -186,6 +186,18 @@ def save(before, after):
         files.remove_empty_folders(folder, ETC)
 
 
+#: They go when they are empty; those in others first.
+FOLDERS = (NETWORKS, RULES, ETC)
+
+
+def written(before, after):
+    """Return the paths of what save() may write or remove."""
+    paths = [README]
+    for folder, old, new in ((NETWORKS, before.networks, after.networks), (RULES, _sets(before), _sets(after))):
+        paths += [os.path.join(folder, f"{name}.json") for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    return paths
+
+
 def _sets(state):
     return {
         owner: {"backend": state.backends[owner], "rules": [named[name] for name in sorted(named)]}

@@ -120,6 +120,12 @@ def batch(host, lines, what, subject=None, force=False):
         begin += len(part)
 
 
+def batches(lines):
+    """Return {command of the shell: what it reads} for lines that may fail each; those of VLANs last, when all ports are back."""
+    parts = {tool: [line for line in lines if vlans.is_line(line) == (tool == "bridge")] for tool in ("ip", "bridge")}
+    return {f"{tool} -force -batch -": "\n".join(part) + "\n" for tool, part in parts.items() if part}
+
+
 def _batch(host, tool, lines, what, subject, force, begin):
     command = [tool, *(["-force"] if force else []), "-batch", "-"]
     rc, out, err = host.run(command, data="\n".join(lines) + "\n", check=False)

@@ -11,13 +11,13 @@ import json
 import os
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, iproute2
 
 _TAPS = ("tap", "tun")
 
 
 def client():
-    """Return the address that this run's SSH connection comes from, None without one.
+    """Return the address that this run's SSH connection comes from, a link-local one with its link (fe80::1%eth0); None without.
 
     sudo(8) drops SSH_CONNECTION (sshd(8)) from the environment, so the processes above this one are asked.
     """
@@ -27,7 +27,7 @@ def client():
             with open(f"/proc/{pid}/environ", "rb") as handle:
                 found = [one for one in handle.read().split(b"\0") if one.startswith(b"SSH_CONNECTION=")]
             if found:
-                return found[0].decode().partition("=")[2].split()[0].partition("%")[0]
+                return found[0].decode().partition("=")[2].split()[0]
             pid = int((files.read(f"/proc/{pid}/stat") or "0").rpartition(")")[2].split()[1])
         except (OSError, IndexError, ValueError):
             return None
@@ -39,6 +39,20 @@ def _link_towards(host, address):
     return json.loads(out)[0].get("dev") if rc == 0 and out.strip() else None
 
 
+def look(host):
+    """Return (links of the way, those of them that are bridges, addresses at its other ends and their MAC addresses)."""
+    links = iproute2.read(host)
+    names, ends = way(host, links)
+    bridges = {name for name in names if links[name].kind == "bridge"}
+    # Only a bridge looks at MAC addresses.
+    return names, bridges, ends | (_macs(host, ends) if bridges else set())
+
+
+def _macs(host, addresses):
+    _rc, out, _err = host.run(["ip", "-j", "neigh"], check=False)
+    return {row["lladdr"] for row in json.loads(out or "[]") if row.get("dst") in addresses and "lladdr" in row}
+
+
 def way(host, links):
     """Return (names of links, addresses): those that lead to the SSH client and to the default gateways, and these themselves.
 
@@ -47,8 +61,9 @@ def way(host, links):
     ends, towards = set(), set()
     peer = client()
     if peer is not None:
-        ends.add(peer)
-        towards.add(_link_towards(host, peer))
+        address, _percent, link = peer.partition("%")
+        ends.add(address)
+        towards.add(link or _link_towards(host, address))
     for link in links.values():
         for one in [*forms.all_routes(link.form), *filter(None, map(forms.route, link.dynamic_routes))]:
             if forms.is_default(one["to"]):

@@ -69,8 +69,7 @@ class LinkRoom(engine.Room):
         if not self._guarded:
             return {"manager": self.manager.name}
         away = {} if self._away_s is None else {"away_s": round(self._away_s, 2)}
-        window = {"state": "planned", "links": self._guarded, "timeout_s": self.window_s, **away}
-        return {"manager": self.manager.name, "guard": window}
+        return {"manager": self.manager.name, "guard": guard.planned(self._guarded, self.window_s, **away)}
 
     # -- what is there --------------------------------------------------------------------------------------------
 
@@ -248,9 +247,10 @@ class LinkRoom(engine.Room):
         ops = [op for op in plan.ops if op.kind == self.kind]
         paths = {path for op in ops for key in ("files", "early", "old_files") for path in op.args[key]}
         sysctls = {self.host.sysctl_path(key): self.host.sysctl(key) for op in ops for key in op.args["sysctls"]}
+        undo = [line for op in reversed(ops) for line in op.args["undo"]]
         change = guard_text.Change(
             links=self._guarded,
-            undo=[line for op in reversed(ops) for line in op.args["undo"]],
+            kernel=iproute2.batches(undo),
             files={path: os.path.exists(path) for path in sorted({*paths, *self.guarded_files()})},
             sysctls={path: value for path, value in sysctls.items() if value is not None},
             seeds={op.name: sorted(self._seeds_back(op)) for op in ops if self._seeds_back(op)},
@@ -261,9 +261,7 @@ class LinkRoom(engine.Room):
             for gateway in forms.default_gateways(self.links[name].form)
             if not neighbours.answers(self.host, name, gateway, 1)
         }
-        armed = guard.Guard(self.host, self._guarded, self.window_s)
-        armed.arm(change)
-        return armed
+        return guard.armed(self.host, change, self.window_s)
 
     def _seeds_back(self, op):
         """Return {path: text} of what the manager makes a link of that an operation has removed."""
@@ -459,7 +457,7 @@ def run(module, room, kind):
         items = declared.parse(module.params[kind], kind)
         manager = persist.choose(host, module.params["manager"])
         found = room(host, items, manager, module.params.get("adopt", False))
-        found.window_s = module.params["confirm_timeout"] if module.params.get("confirm") else 0
+        found.window_s = guard.window(module.params)
         return found
 
     engine.run_module(module, build)

@@ -53,6 +53,23 @@ def _script(host, *arguments):
     host.run(["env", "VIRTNET_LOCKED=1", "/bin/sh", texts.SCRIPT, *arguments], what="taking the change back")
 
 
+def window(params):
+    """Return the seconds that the options C(confirm) and C(confirm_timeout) of a module mean; 0 for no switch."""
+    return params["confirm_timeout"] if params.get("confirm") else 0
+
+
+def planned(links, timeout_s, **more):
+    """Return what the result says of a change that would be guarded."""
+    return {"state": "planned", "links": links, "timeout_s": timeout_s, **more}
+
+
+def armed(host, change, timeout_s):
+    """Return a Guard that is armed with C(change)."""
+    found = Guard(host, change.links, timeout_s)
+    found.arm(change)
+    return found
+
+
 class Guard:
     """An armed switch.
 
@@ -74,7 +91,7 @@ class Guard:
         for path, there in change.files.items():
             if there:
                 self._keep(path, texts.copy_of(path, change))
-        files.write(texts.UNDO, "\n".join(change.undo) + "\n")
+        files.write_all(texts.inputs(change))
         shown = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(until))
         files.write(texts.SCRIPT, texts.script(change, self.token, shown), mode=0o700)
         files.write(
@@ -123,6 +140,3 @@ class Guard:
     def disarm(self):
         """Drop the switch: everything was put back already, or nothing done."""
         _script(self._host, "confirm", self.token)
-
-    def as_result(self, state, **more):
-        return {"state": state, "links": self.links, "timeout_s": self.timeout_s, **more}

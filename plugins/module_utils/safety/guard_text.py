@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The script by which a host takes an unconfirmed change of its links back, and the unit that runs it at boot. Pure.
+"""The script by which a host takes an unconfirmed change back, and the unit that runs it at boot. Pure.
 
 It is a script, not a module: it must work when no controller can come in, and be read by whoever stands at the console.
 """
@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 STATE = "/var/lib/virtnet"
 FOLDER = f"{STATE}/guard"
 SCRIPT = f"{FOLDER}/guard"
-UNDO = f"{FOLDER}/undo"
 RECORD = f"{FOLDER}/record.json"
 RUN = "/run/virtnet"
 #: One line, C(TOKEN what became of it); it does not outlive a boot.
@@ -35,14 +34,15 @@ LOCKED = 4
 class Change:
     """A change that can be taken back.
 
-    C(links) it is about, C(undo) the lines of ip -batch and bridge -batch, C(files) {path: whether it is there now},
-    C(sysctls) {path of the file below /proc/sys: value now}, C(seeds) {link: paths} of what a manager makes a link of that the
-    change removes, C(reload) commands of the shell that have the manager read them.
+    C(links) it is about, C(kernel) {command of the shell: what it reads}, C(files) {path: whether it is there now}, C(folders)
+    that go if they are empty then, C(sysctls) {path of the file below /proc/sys: value now}, C(seeds) {link: paths} of what a
+    manager makes a link of that the change removes, C(reload) commands of the shell that have others read the files.
     """
 
     links: list
-    undo: list = field(default_factory=list)
+    kernel: dict = field(default_factory=dict)
     files: dict = field(default_factory=dict)
+    folders: list = field(default_factory=list)
     sysctls: dict = field(default_factory=dict)
     seeds: dict = field(default_factory=dict)
     reload: list = field(default_factory=list)
@@ -51,6 +51,11 @@ class Change:
 def copy_of(path, change):
     """Return where the copy of a file is kept."""
     return f"{FOLDER}/files/{sorted(change.files).index(path)}"
+
+
+def inputs(change):
+    """Return {path: text} of what the commands for the kernel read."""
+    return {f"{FOLDER}/kernel{number}": text for number, text in enumerate(change.kernel.values())}
 
 
 def _put(path, change):
@@ -86,17 +91,15 @@ def script(change, token, until):
     :param until: the deadline, for the reader.
     """
     kernel = _seed_lines(change)
-    if change.undo:
-        # VLANs of ports are bridge(8)'s.
-        kernel.append(f"grep -v '^vlan ' {UNDO} | ip -force -batch - > /dev/null 2>&1")
-        kernel.append(f"grep '^vlan ' {UNDO} | bridge -force -batch - > /dev/null 2>&1")
+    kernel += [f"{command} < {path} > /dev/null 2>&1" for command, path in zip(change.kernel, inputs(change))]
     files = [_put(path, change) for path in sorted(change.files)]
+    files += [f"rmdir {shlex.quote(path)} 2> /dev/null" for path in change.folders]
     after = [f"echo {shlex.quote(str(value))} > {shlex.quote(path)} 2> /dev/null" for path, value in change.sysctls.items()]
     after += change.reload
     return f"""\
 #!/bin/sh
-# Made by virtnet.kvm. The links {', '.join(change.links)} were changed, and their controller has not said yet that it still
-# reaches this host. Without a word until {until} the host takes the change back; so it does at its next boot.
+# Made by virtnet.kvm. What has to do with the links {', '.join(change.links)} was changed, and the controller has not said yet
+# that it still reaches this host. Without a word until {until} the host takes the change back; so it does at its next boot.
 #   sh {SCRIPT} state            what there is to confirm
 #   sh {SCRIPT} confirm {token}  keep the change
 #   sh {SCRIPT} restore          take it back now
@@ -157,14 +160,15 @@ exit 0
 
 
 def boot_unit():
-    """Return the text of the unit that takes an unconfirmed change back before any manager of links starts."""
+    """Return the text of the unit that takes an unconfirmed change back before any manager of links, or our filter, starts."""
     return f"""\
 # Made by virtnet.kvm; it goes with the confirmation of the change.
 [Unit]
-Description=Take back a change of the links that nobody confirmed (virtnet.kvm)
+Description=Take back a change that nobody confirmed (virtnet.kvm)
 DefaultDependencies=no
 After=local-fs.target
 Before=network-pre.target systemd-networkd.service NetworkManager.service networking.service shutdown.target
+Before=virtnet-firewall.service
 Wants=network-pre.target
 Conflicts=shutdown.target
 ConditionPathExists={SCRIPT}

@@ -11,14 +11,16 @@ from types import SimpleNamespace
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.virtnet.kvm.plugins.action import host_bridge, net_policy
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, management
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import guard_text
 from ansible_collections.virtnet.kvm.plugins.plugin_utils import guard
 
 CHANGE = guard_text.Change(
     links=["br0", "eth 0"],
-    undo=["link delete dev br0"],
+    kernel={"ip -force -batch -": "link delete dev br0\n", "nft -f -": "add table inet x\n"},
     files={"/etc/there": True, "/etc/it's new": False, "/etc/systemd/network/br0.netdev": True},
+    folders=["/etc/a folder"],
     sysctls={"/proc/sys/net/ipv6/conf/eth 0/accept_ra": "2"},
     seeds={"br 0": ["/etc/systemd/network/br0.netdev"]},
     reload=["networkctl reload"],
@@ -40,16 +42,23 @@ def test_what_was_there_is_copied_back_and_what_was_not_is_removed():
 
 def test_what_makes_a_link_comes_before_the_kernel_and_the_rest_after_it():
     text = guard_text.script(CHANGE, "0123", "12:00:00").partition("restore)")[2]
-    order = ["br0.netdev", "networkctl reload", "ip -force -batch", "/etc/there", "accept_ra", "end \"reverted"]
+    order = ["br0.netdev", "networkctl reload", "ip -force -batch", "nft -f -", "/etc/there", "accept_ra", "end \"reverted"]
     places = [text.index(one) for one in order]
     assert places == sorted(places)
+
+
+def test_each_command_for_the_kernel_has_its_own_to_read():
+    text = guard_text.script(CHANGE, "0123", "12:00:00")
+    assert list(guard_text.inputs(CHANGE).values()) == list(CHANGE.kernel.values())
+    for command, path in zip(CHANGE.kernel, guard_text.inputs(CHANGE)):
+        assert f"        {command} < {path} > /dev/null 2>&1\n" in text
 
 
 def test_at_boot_the_kernel_is_left_alone():
     """Between the two blocks that a boot leaves out there are the files and nothing else."""
     body = guard_text.script(CHANGE, "0123", "12:00:00").partition("restore)")[2]
     outside = [part.partition("\n    fi\n")[2] for part in body.split('if [ "$2" != boot ]; then')[1:]]
-    assert "/etc/there" in outside[0]
+    assert "/etc/there" in outside[0] and "rmdir '/etc/a folder' 2> /dev/null" in outside[0]
     assert "ip -force" not in outside[0] + outside[1] and "networkctl" not in outside[0] + outside[1]
 
 
@@ -76,6 +85,19 @@ LINKS = {
 )
 def test_the_way_goes_down_to_the_wire_but_not_to_the_guests(names, found):
     assert management.below(LINKS, names) == found
+
+
+@pytest.mark.parametrize(
+    ("peer", "names", "ends"),
+    [
+        ("192.0.2.7", {"br0", "eth0"}, {"192.0.2.7"}), ("fe80::7%eth1", {"eth1"}, {"fe80::7"}), (None, set(), set()),
+    ],
+)
+def test_the_way_to_the_client(monkeypatch, peer, names, ends):
+    """By the kernel's route, but for a link-local address, of which only its own link knows."""
+    monkeypatch.setattr(management, "client", lambda: peer)
+    host = SimpleNamespace(run=lambda command, check: (0, '[{"dev": "br0"}]', ""))
+    assert management.way(host, LINKS) == (names, ends)
 
 
 @pytest.mark.parametrize(
@@ -198,6 +220,19 @@ def test_only_its_own_outcome_is_removed(tmp_path, text, stays):
     done = subprocess.run(["sh", "-c", guard.removal("0123", file)], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert file.exists() is stays
+
+
+@pytest.mark.parametrize(
+    ("plugin", "transport", "found"),
+    [
+        (host_bridge, "local", {"confirm": True}), (net_policy, "local", {"confirm": False}),
+        (host_bridge, "ssh", {"confirm": True}), (net_policy, "ssh", {"confirm": True}),
+    ],
+)
+def test_a_filter_has_nobody_to_ask_where_there_is_no_way_to_close(plugin, transport, found):
+    action = plugin.ActionModule.__new__(plugin.ActionModule)
+    action._task, action._connection = SimpleNamespace(args={"confirm": True}), SimpleNamespace(transport=transport)
+    assert action._module_args() == found
 
 
 class Connection(guard.GuardedAction):

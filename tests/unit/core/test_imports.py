@@ -58,6 +58,7 @@ KIND = {
     "firewall/spoofing": "pure",
     "firewall/store": "effects",
     "firewall/translation": "pure",
+    "firewall/way": "pure",
     "guests/agent": "effects",
     "guests/client": "effects",
     "guests/cloudinit": "pure",

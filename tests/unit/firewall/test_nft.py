@@ -32,6 +32,25 @@ def change(what):
     return nft.canonical(listing)
 
 
+NUMBER = "0xfd000064000000000000000000000002"
+
+
+@pytest.mark.parametrize(
+    ("listing", "found"),
+    [
+        # nft 1.0.6, which takes it as it is; nft 1.1.3, which does not.
+        (f"@th,64,128 {NUMBER} ether saddr . @th,64,128 != {{ 52:54:00:00:00:01 . {NUMBER} }} drop", None),
+        (
+            f"icmpv6 taddr != {{ 52:54:00:00:00:01 . {NUMBER},\n\t52:54:00:00:00:02 . {NUMBER[:-1]}3 }} drop",
+            "icmpv6 taddr != { 52:54:00:00:00:01 . fd00:64::2,\n\t52:54:00:00:00:02 . fd00:64::3 } drop",
+        ),
+        ("", None),
+    ],
+)
+def test_a_listing_as_nft_reads_it(listing, found):
+    assert nft.readable(listing) == (listing if found is None else found)
+
+
 def test_handles_and_the_order_of_elements_do_not_count():
     def other(objects):
         for one in objects[1:]:

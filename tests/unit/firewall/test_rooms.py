@@ -36,7 +36,7 @@ class Kernel:
     @staticmethod
     def _read(text):
         parts = re.split(r"^table (\w+ \w+) ", text, flags=re.MULTILINE)[1:]
-        return {name: body.split("\n") for name, body in zip(parts[::2], parts[1::2])}
+        return {name: body.rstrip("\n").split("\n") for name, body in zip(parts[::2], parts[1::2])}
 
     @staticmethod
     def _listing(tables):
@@ -86,6 +86,9 @@ class Kernel:
             if name not in self.tables:
                 return 1, "", "Error: No such file or directory"
             return 0, self._listing({name: self.tables[name]}), ""
+        if command[:3] == ["nft", "--stateless", "list"]:
+            name = " ".join(command[4:])
+            return (0, f"table {name} " + "\n".join(self.tables[name]), "") if name in self.tables else (1, "", "No such file")
         if command[0] == "unshare":
             return 0, self._listing(self._read(data)), ""
         if command[:2] == ["nft", "-f"]:
@@ -307,6 +310,101 @@ def test_a_target_that_goes_is_a_warning(kernel, natnet):
     for item in ({**natnet, "firewall": "libvirt"}, GONE):
         _result, warnings = engine.converge(rooms.PolicyRoom(kernel, [item]), kernel, False)
         assert any("iso has allow_to natnet" in warning for warning in warnings)
+
+
+WAY = ({"virbr-iso"}, {"virbr-iso"}, {"10.64.102.9"})
+BY_ISO = {**ISO, "bridge": "virbr-iso"}
+
+
+class Armed:
+    """The switch, as far as the engine knows it."""
+
+    token = "0123"
+
+    def __init__(self):
+        self.changes = []
+
+    def __call__(self, kernel, change, timeout_s):
+        self.changes.append((change, copy.deepcopy(kernel.tables), files(kernel)))
+        return self
+
+
+def guarded(kernel, *items, check=False, window_s=30):
+    return engine.converge(rooms.PolicyRoom(kernel, list(items), window_s, lambda: WAY), kernel, check)[0]
+
+
+@pytest.fixture
+def armed(monkeypatch):
+    found = Armed()
+    monkeypatch.setattr(rooms.guard, "armed", found)
+    return found
+
+
+def test_a_change_on_the_controllers_way_is_guarded(kernel, natnet, armed):
+    assert "guard" not in guarded(kernel, natnet), "another bridge"
+    assert "guard" not in guarded(kernel, BY_ISO, check=True, window_s=0)
+    predicted = guarded(kernel, BY_ISO, check=True)
+    assert predicted["guard"] == {"state": "planned", "links": ["virbr-iso"], "timeout_s": 30} and armed.changes == []
+    assert guarded(kernel, BY_ISO)["guard"] == {**predicted["guard"], "state": "pending", "token": "0123"}
+    assert "guard" not in guarded(kernel, BY_ISO), "nothing to do"
+    assert "guard" not in guarded(kernel, {**ISO, "state": "absent"})
+    assert len(armed.changes) == 1
+
+
+def nothing(kernel, natnet):
+    pass
+
+
+def another(kernel, natnet):
+    policy(kernel, natnet)
+
+
+def itself(kernel, natnet):
+    policy(kernel, natnet, {**BY_ISO, "policy": {"host_access": [{"protocol": "icmp"}]}})
+
+
+def by_hand(kernel, natnet):
+    itself(kernel, natnet)
+    kernel.tables["inet virtnet"].append("    hole")
+
+
+def flushed(kernel, natnet):
+    itself(kernel, natnet)
+    kernel.tables.clear()
+
+
+@pytest.mark.parametrize("before", [nothing, another, itself, by_hand, flushed])
+def test_what_takes_a_guarded_change_back_is_complete(kernel, natnet, armed, before):
+    before(kernel, natnet)
+    guarded(kernel, BY_ISO)
+    [(change, tables, there)] = armed.changes
+    written = {os.path.relpath(path, kernel.etc) for path in change.files}
+    assert {"networks.d/iso.json", "virtnet.nft", "README"} <= written and "networks.d/natnet.json" not in written
+    assert {os.path.relpath(path, kernel.etc) for path, was in change.files.items() if was} == there & written
+    assert list(change.kernel) == ["nft -f -"] and kernel.tables != tables
+    kernel.run(["nft", "-f", "-"], data=change.kernel["nft -f -"])
+    assert kernel.tables == tables
+
+
+@pytest.mark.parametrize(
+    "harm", [lambda lines: None, lambda lines: lines.append("-A VIRTNET_PRE -j RETURN"), lambda lines: lines.clear()]
+)
+def test_rules_of_iptables_that_follow_are_taken_back_too(kernel, natnet, armed, harm):
+    policy(kernel, natnet)
+    nat(kernel, natnet, backend="iptables")
+    harm(kernel.iptables["iptables"])
+    before = {name: sorted(lines) for name, lines in kernel.iptables.items()}
+    # An exception from translation for what the policy opens.
+    open_to = {**natnet, "policy": {"allow_to": [{"network": "iso"}]}}
+    guarded(kernel, {**BY_ISO, "bridge_owner": "host"}, open_to)
+    assert {name: sorted(lines) for name, lines in kernel.iptables.items()} != before
+    [(change, _tables, _there)] = armed.changes
+    for command, text in change.kernel.items():
+        words = command.split()
+        if words[0] != "nft":
+            assert words[1:] == [*iptables.WAIT, "--noflush"]
+            kernel.run([words[0]], data=text)
+    assert {name: sorted(lines) for name, lines in kernel.iptables.items()} == before
 
 
 def test_a_host_without_systemd_is_told(kernel, natnet):
