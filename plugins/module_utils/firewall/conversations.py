@@ -210,9 +210,14 @@ class Conversations:
     def __init__(self, host):
         self._host = host
 
-    def cut(self, before, after):
-        """Delete the entries that C(after) forbids, among those that the change touches; return warnings."""
+    def cut(self, before, after, drifted=False):
+        """Delete the entries that C(after) forbids, among those that the change touches; return warnings.
+
+        :param drifted: the rules were not in force as C(before) has them: any conversation may have begun meanwhile.
+        """
         subnets = touched(before, after)
+        if drifted:
+            subnets |= {subnet for entry in after.networks.values() for subnet in _subnets_of(entry)}
         if not subnets:
             return []
         judge = Judge(after.parsed(), after.flat_rules(), self._own_addresses(), subnets)

@@ -41,7 +41,9 @@ def canonical(listing):
             continue
         body = {key: value for key, value in body.items() if key != "handle"}
         if kind == "table":
-            tables.setdefault(f"{body['family']} {body['name']}", {})
+            table = tables.setdefault(f"{body['family']} {body['name']}", {})
+            if body.get("flags"):
+                table["flags"] = body["flags"]  # a dormant one has all of its rules and none in force
             continue
         table = tables.setdefault(f"{body['family']} {body['table']}", {})
         if kind == "rule":

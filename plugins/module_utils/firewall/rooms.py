@@ -160,7 +160,7 @@ class FirewallRoom(Room):
                 except (OSError, VirtnetError) as second:
                     told.details["not_reverted"] = str(second)
             raise told from error
-        self._warnings += self._conversations.cut(self._before, self._after)
+        self._warnings += self._conversations.cut(self._before, self._after, self._drifted)
 
     def _loads(self):
         """Return (how, before, after) of each program.
@@ -179,11 +179,14 @@ class FirewallRoom(Room):
         self._boot.install(self._rendered(after))
         store.save(before, after)
 
+    @property
+    def _drifted(self):
+        return self._seen["kernel"] not in ("in force", "absent")
+
     def _undo(self, links):
         """Return how the host takes back by itself what _commit() does, as a guard_text.Change."""
         before, after = self._rendered(self._before), self._rendered(self._after)
-        drifted = self._seen["kernel"] not in ("in force", "absent")
-        kernel = {"nft -f -": self._nft.as_it_is(before.nft, drifted)}
+        kernel = {"nft -f -": self._nft.as_it_is(before.nft, self._drifted)}
         if self._with_iptables(before, after):
             kernel.update(self._iptables.way_back(after.iptables, self._iptables.found()))
         paths, commands = self._boot.undo(after)

@@ -82,6 +82,27 @@ def test_the_watch_is_watched(host, modules, rules):
     assert ours(host) == rules and host.service(UNIT).is_running
 
 
+def test_tables_that_sleep_are_woken(host, modules, rules):
+    """They list all of their rules, and none is in force."""
+    host.run_test("nft add table inet virtnet '{ flags dormant; }'")
+    result = modules.step("net_policy", "networks", networks=NETWORKS)
+    assert "flags" in result["actions"][0]["note"], result["actions"]
+    assert "dormant" not in ours(host)
+
+
+def test_what_began_while_the_rules_were_gone_is_cut(host, modules, rules):
+    host.run_test(f"systemctl stop {UNIT} && nft flush ruleset")
+    new = "conntrack -I -p tcp --state ESTABLISHED --timeout 600 --sport 1000 --dport 22"
+    # From outside to a NAT guest; and from it to its host, which it may.
+    host.run_test(f"{new} -s 192.0.2.9 -d 10.94.1.2 && {new} -s 10.94.1.2 -d 10.94.1.1")
+    try:
+        modules.run("net_policy", networks=NETWORKS)
+        left = host.check_output("conntrack -L -p tcp 2> /dev/null")
+        assert "src=192.0.2.9" not in left and "src=10.94.1.2 dst=10.94.1.1" in left
+    finally:
+        host.run("conntrack -D -s 10.94.1.2; conntrack -D -s 192.0.2.9")
+
+
 def test_rules_that_shall_go_stay_away(host, modules, rules):
     gone = [{**one, "state": "absent"} for one in NETWORKS]
     for name in ("nat_rule", "net_policy"):

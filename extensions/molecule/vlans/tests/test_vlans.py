@@ -76,7 +76,8 @@ def machine(host, tmp_path_factory):
     found = testinfra.get_host(f"ansible://vlnhost?ansible_inventory={inventory}")
     came_in(found)
     # Its two other links are nobody's: each manager of links gets them in its turn. And it restarts in half the time.
-    found.check_output(f"touch /etc/cloud/cloud-init.disabled && {FREE} && netplan generate && rm -f /run/systemd/network/10-netplan-eth[12]*")
+    unused = "netplan generate && rm -f /run/systemd/network/10-netplan-eth[12]*"
+    found.check_output(f"touch /etc/cloud/cloud-init.disabled && {FREE} && {unused}")
     rebooted(found)
     return found
 
