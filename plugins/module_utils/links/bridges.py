@@ -343,14 +343,13 @@ class BridgeRoom(LinkRoom):
 
     def _texts(self, item, target, ports, uplink):
         """Return the files of the bridge and of its ports."""
-        if "vlans" not in item.values:
-            target = {**target, "vlans": None}
         base = self.manager.successor(uplink) if uplink else None
         if uplink and self.manager.name != "none":
             file_dns = item.more.get("dns")
             if file_dns is None:
                 target["dns"] = self.manager.dns_of(base)
-        texts = self.manager.link_files(target, base=base, dns=item.more.get("dns"))
+        # Its files say of VLANs only what was declared.
+        texts = self.manager.link_files({**target, "vlans": item.values.get("vlans")}, base=base, dns=item.more.get("dns"))
         for name in ports:
             port = self.links.get(name)
             options = item.more.get("port_options", {}).get(name, {})
