@@ -80,6 +80,8 @@ def machine(host, tmp_path_factory):
         text = f"[Match]\\nMACAddress=52:54:00:64:22:0{number}\\n[Link]\\nName=eth{number}\\n"
         found.check_output(f"printf '{text}' > /etc/systemd/network/10-eth{number}.link")
     found.check_output(f"touch /etc/cloud/cloud-init.disabled && {FREE}")
+    for _before, after in MANAGERS.values():
+        found.run(after)
     rebooted(found)
     return found
 
