@@ -105,7 +105,7 @@ class FirewallRoom(Room):
         if after_state == self._before:
             after_state = self._before  # rendered already
         else:
-            translation.check(after_state.flat_rules())
+            translation.check(after_state.flat_rules(), after_state.sets_of_iptables())
         self._after = after_state
         rendered = self._rendered(after_state)
         # Raises if the program or the kernel refuses it, in check mode too.

@@ -53,6 +53,7 @@ KIND = {
     "firewall/iptables_text": "pure",
     "firewall/nft": "effects",
     "firewall/nfttext": "pure",
+    "firewall/pairs": "pure",
     "firewall/rooms": "effects",
     "firewall/ruleset": "pure",
     "firewall/spoofing": "pure",
