@@ -119,12 +119,19 @@ options:
         description: With I(type=dnat), I(type=one_to_one) and I(type=npt), whether the host and its guests reach it too.
         type: bool
         default: true
+  src:
+    description:
+      - A file on the controller with a list of rules, JSON or YAML, instead of I(rules). It is looked for as other files of a role
+        or play are, first in C(files), and may be encrypted with ansible-vault.
+      - For thousands of rules, which take Ansible seconds as I(rules). It is read in check mode too. Templates in it are not
+        evaluated.
+    type: path
   set:
     description: The owner of I(rules); I(purge) reaches no further.
     type: str
     default: default
   purge:
-    description: Remove the rules of I(set) that are not in I(rules).
+    description: Remove the rules of I(set) that are not in I(rules), or in I(src).
     type: bool
     default: false
   networks:
@@ -218,6 +225,12 @@ EXAMPLES = r"""
         type: npt
         source: fd00:64::/64
         to: {subnet: "2001:db8:1::/64"}
+
+- name: Thousands of port forwards, from files/forwards.json of the role or play
+  virtnet.kvm.nat_rule:
+    set: forwards
+    src: forwards.json
+    purge: true
 
 - name: Many guests under a few addresses
   virtnet.kvm.nat_rule:
@@ -313,53 +326,31 @@ rendered_iptables:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import network_options
+from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import network_options, rule_options
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import run_module
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.rooms import TranslationRoom
-
-
-def rule_options():
-    return {
-        "name": {"type": "str", "required": True},
-        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        "type": {"type": "str", "choices": ["masquerade", "snat", "dnat", "one_to_one", "npt", "exempt"]},
-        "network": {"type": "str"},
-        "source": {"type": "str"},
-        "destination": {"type": "str"},
-        "interface": {"type": "str"},
-        "protocol": {"type": "str", "choices": ["tcp", "udp", "both"]},
-        "listen": {
-            "type": "dict",
-            "options": {"address": {"type": "str"}, "interface": {"type": "str"}, "ports": {"type": "str"}},
-        },
-        "to": {
-            "type": "dict",
-            "options": {key: {"type": "str"} for key in ("guest", "address", "subnet", "ports")},
-        },
-        "sources": {"type": "list", "elements": "str"},
-        "hairpin": {"type": "bool", "default": True},
-        "literal": {"type": "bool", "default": False},
-    }
 
 
 def main():
     module = AnsibleModule(
         argument_spec={
             "rules": {"type": "list", "elements": "dict", "options": rule_options()},
+            "src": {"type": "path"},
             "set": {"type": "str", "default": "default"},
             "purge": {"type": "bool", "default": False},
             "networks": {"type": "list", "elements": "dict", "options": network_options()},
             "backend": {"type": "str", "choices": ["nftables", "iptables"], "default": "nftables"},
         },
-        required_one_of=[("rules", "networks")],
-        required_if=[("purge", True, ("rules",))],
+        required_one_of=[("rules", "src", "networks")],
+        required_if=[("purge", True, ("rules", "src"), True)],
+        mutually_exclusive=[("rules", "src")],
         supports_check_mode=True,
     )
     given = module.params
     run_module(
         module,
         lambda host: TranslationRoom(
-            host, given["set"], given["rules"], given["networks"], given["purge"], given["backend"]
+            host, given["set"], given["rules"], given["networks"], given["purge"], given["backend"], src=given["src"]
         ),
     )
 

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from ansible_collections.virtnet.kvm.plugins.module_utils import models, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.models import plain
@@ -208,9 +210,14 @@ def parse_rule(item, path, networks):
     )
 
 
+@functools.cache
+def _first_words(allowed):
+    return frozenset(one.partition(".")[0] for one in allowed)
+
+
 def _refuse_others(item, path, allowed):
     """Refuse what a rule of this type does not have; C(to.address) in C(allowed) allows that part of C(to)."""
-    whole = {one.partition(".")[0] for one in allowed}
+    whole = _first_words(allowed)
     for key in ("network", "source", "destination", "interface", "to", "listen", "sources", "protocol", "literal"):
         if item.get(key) and key not in whole:
             raise InvalidInput(

@@ -84,7 +84,7 @@ def _add_forwards(chains, networks, forwards, rules, both_ways, version):
     inner = [one for one in networks if one.model != "bridged"]
     closed = [
         _line(f"-d {address}", why=name, to="RETURN")
-        for address, name in translation.own_addresses(inner, rules, version).items()
+        for address, name in translation.own_addresses(inner, pairs.of(rules), version).items()
     ]
     closed.append(_line("-m addrtype ! --dst-type LOCAL", to="RETURN"))
 

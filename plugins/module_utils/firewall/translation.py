@@ -285,11 +285,10 @@ def _add_sources(table, networks, rules, mine):
 def _sources_of(rules, version):
     """Return the elements of the collections of source translation."""
     found: Any = {key + link: {} for key in ("literal", "snat", "snat_range", "masquerade") for link in ("_link", "")}
-    for kind in pairs.KINDS:
-        found[kind] = {
-            f"{_element(one.inside)} : {_element(one.outside)}": one.label for one in pairs.of(rules)
-            if (one.version, one.kind) == (version, kind)
-        }
+    found.update({kind: {} for kind in pairs.KINDS})
+    for one in pairs.of(rules):
+        if one.version == version:
+            found[one.kind][f"{_element(one.inside)} : {_element(one.outside)}"] = one.label
     for (owner, name), rule in rules.items():
         if rule["type"] not in ("masquerade", "snat"):
             continue
@@ -375,10 +374,10 @@ def _add_access(pairs, some, pair, access, why):
         some.setdefault((*pair, protocol), (why, []))[1].append(ports)
 
 
-def own_addresses(networks, rules, version):
+def own_addresses(networks, both_ways, version):
     """Return {address: whose} of those that forwards on no address leave out: gateways, and what stands for a guest."""
     found = {str(one.ip): network.name for network in networks for one in network.addresses or () if one.version == version}
-    for pair in pairs.of(rules):
+    for pair in both_ways:
         if pair.kind == "one_to_one" and pair.version == version:
             found[_element(pair.outside)] = pair.label
     return found
@@ -386,8 +385,9 @@ def own_addresses(networks, rules, version):
 
 def add_own(table, networks, rules):
     """Add the sets that forwards on no address leave out, and guests' bridges, for those without hairpin."""
+    both_ways = pairs.of(rules)
     for version, (_family, kind) in FAMILY.items():
-        table.add_set(f"own_gateways{version}", kind, own_addresses(networks, rules, version))
+        table.add_set(f"own_gateways{version}", kind, own_addresses(networks, both_ways, version))
     table.add_set("own_guests", "ifname", {quoted(one.bridge): one.name for one in networks})
 
 

@@ -55,6 +55,7 @@ KIND = {
     "firewall/nfttext": "pure",
     "firewall/pairs": "pure",
     "firewall/rooms": "effects",
+    "firewall/rule_file": "pure",
     "firewall/ruleset": "pure",
     "firewall/spoofing": "pure",
     "firewall/store": "effects",
