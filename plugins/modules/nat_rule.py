@@ -121,7 +121,7 @@ options:
         default: true
   src:
     description:
-      - A file on the controller with a list of rules, JSON or YAML, instead of I(rules). It is looked for as other files of a role
+      - A file on the controller with a list of rules, JSON or YAML, instead of I(rules). It is looked for as files of a role
         or play are, first in C(files), and may be encrypted with ansible-vault.
       - For thousands of rules, which take Ansible seconds as I(rules). It is read in check mode too. Templates in it are not
         evaluated.
