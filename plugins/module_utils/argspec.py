@@ -236,3 +236,28 @@ def convergence_options():
         "purge": {"type": "bool", "default": True},
         "uri": {"type": "str", "default": "qemu:///system"},
     }
+
+
+def rule_options():
+    """Return the argument spec of one item of C(rules) of nat_rule."""
+    return {
+        "name": {"type": "str", "required": True},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "type": {"type": "str", "choices": ["masquerade", "snat", "dnat", "one_to_one", "npt", "exempt"]},
+        "network": {"type": "str"},
+        "source": {"type": "str"},
+        "destination": {"type": "str"},
+        "interface": {"type": "str"},
+        "protocol": {"type": "str", "choices": ["tcp", "udp", "both"]},
+        "listen": {
+            "type": "dict",
+            "options": {"address": {"type": "str"}, "interface": {"type": "str"}, "ports": {"type": "str"}},
+        },
+        "to": {
+            "type": "dict",
+            "options": {key: {"type": "str"} for key in ("guest", "address", "subnet", "ports")},
+        },
+        "sources": {"type": "list", "elements": "str"},
+        "hairpin": {"type": "bool", "default": True},
+        "literal": {"type": "bool", "default": False},
+    }

@@ -22,6 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,49}")
 # IFNAMSIZ is 16 with its NUL; dev_valid_name() in the kernel's net/core/dev.c refuses '/', ':' and white space.
 _LINK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
+_PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 _DOMAIN = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
 
 
@@ -103,13 +104,19 @@ def subnet(text, option, subject=None):
         raise InvalidInput(f"{text!r} is not a subnet: {error}", subject, option, "Write it as 10.64.100.0/24.") from error
 
 
+@functools.cache
+def _port_range(text):
+    """Return (first, last), None if it is no such text; ten thousand port forwards ask several times for each."""
+    match = _PORTS.fullmatch(text)
+    return (int(match[1]), int(match[2] or match[1])) if match else None
+
+
 def ports(text, option, subject=None):
     """Return (first, last) of a port ('8080') or a range ('8000-8099')."""
-    match = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", str(text).strip(), re.ASCII)
-    if not match:
+    found = _port_range(str(text).strip())
+    if found is None:
         raise InvalidInput(f"{text!r} is not a port or a range", subject, option, "Write 8080 or 8000-8099.")
-    first = int(match.group(1))
-    last = int(match.group(2) or first)
+    first, last = found
     if not 1 <= first <= last <= 65535:
         raise InvalidInput(
             f"{text!r} is not a range of ports", subject, option, "Ports run from 1 to 65535, a range from its lower end."

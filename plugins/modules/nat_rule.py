@@ -10,8 +10,8 @@ module: nat_rule
 short_description: Translate addresses of virtual networks, outwards and by port forwards
 version_added: "0.1.0"
 description:
-  - Masquerading, source translation, port forwards with hairpin, and exemptions from them, in IPv4 and IPv6, for whole sets of
-    rules in one transaction.
+  - Masquerading, source translation, port forwards with hairpin, addresses and prefixes that stand for guests in both
+    directions, and exemptions, in IPv4 and IPv6, for whole sets of rules in one transaction.
   - Rules come from I(rules), which belong to the set I(set), and from I(networks), whose C(masquerade) and C(port_forwards)
     become rules of a set of their own for each network. A run changes only the sets it is given.
   - What stays in its subnet, multicast, broadcast, and what does not leave its bridge is never translated, but for rules with
@@ -39,19 +39,25 @@ options:
       type:
         description:
           - C(masquerade), packets leave as the host, under the address of the link they leave by.
-          - C(snat), packets leave under the address I(to.address).
+          - C(snat), packets leave under the address I(to.address), or one of that range.
           - C(dnat), a port forward.
+          - C(one_to_one), the outside address I(listen.address) stands for the guest I(to) in both directions, with all
+            protocols. The guest leaves under it, and what comes to it goes to the guest, who sees the caller's address.
+          - C(npt), the outside subnet I(to.subnet) stands for I(source), or for the subnet of I(network), in both directions,
+            each address for the one of the same place. IPv6 as RFC 6296 has it, but with connection tracking and without
+            adjusting the addresses for checksums; in IPv4 it is what iptables calls NETMAP.
           - C(exempt), packets from I(source) or I(network) to I(destination) keep their source.
           - Needed unless I(state=absent).
         type: str
-        choices: [masquerade, snat, dnat, exempt]
+        choices: [masquerade, snat, dnat, one_to_one, npt, exempt]
       network:
         description:
-          - A network, known by M(virtnet.kvm.net_policy) or given in I(networks). Its subnets are the source; with I(type=dnat),
-            its reservations say which address the guest I(to.guest) has.
+          - A network, known by M(virtnet.kvm.net_policy) or given in I(networks). Its subnets are the source; with I(type=dnat)
+            and I(type=one_to_one), its reservations say which address the guest I(to.guest) has.
         type: str
       source:
-        description: Subnet whose packets are translated, instead of I(network).
+        description:
+          - Subnet whose packets are translated, instead of I(network). With I(type=one_to_one), the subnet that the guest is in.
         type: str
       destination:
         description: With I(type=exempt), the subnet towards which nothing is translated.
@@ -71,11 +77,13 @@ options:
         type: str
         choices: [tcp, udp, both]
       listen:
-        description: With I(type=dnat), where the host listens.
+        description: With I(type=dnat), where the host listens. With I(type=one_to_one), I(listen.address) alone.
         type: dict
         suboptions:
           address:
-            description: One of the host's addresses; if not given all but those inside virtual networks.
+            description:
+              - One of the host's addresses; if not given all but those inside virtual networks and those that stand for a guest.
+              - With I(type=one_to_one), the outside address, of the host's or one that is routed to it.
             type: str
           interface:
             description: One of the host's links; all if not given. The host and its guests then do not reach the forward.
@@ -84,14 +92,21 @@ options:
             description: A port, or a range as C(8000-8099).
             type: str
       to:
-        description: With I(type=dnat) the guest, with I(type=snat) the new source.
+        description: With I(type=dnat) and I(type=one_to_one) the guest, with I(type=snat) and I(type=npt) the new source.
         type: dict
         suboptions:
           guest:
-            description: Name of the guest; its addresses are those reserved in I(network).
+            description:
+              - Name of the guest; its addresses are those reserved in I(network).
+              - A lease will not do. It ends, and its address goes to another guest, to whom the outside would then be led.
+                What the host keeps must stay true until the next run, and after a boot.
             type: str
           address:
-            description: The address.
+            description:
+              - The address. With I(type=snat) also a range as C(192.0.2.10-192.0.2.20), of which a guest keeps one.
+            type: str
+          subnet:
+            description: With I(type=npt), the subnet that stands outside, of the same length as that inside.
             type: str
           ports:
             description: The guest's port or range; default is that of I(listen).
@@ -101,15 +116,22 @@ options:
         type: list
         elements: str
       hairpin:
-        description: With I(type=dnat), whether the host and its guests reach it too.
+        description: With I(type=dnat), I(type=one_to_one) and I(type=npt), whether the host and its guests reach it too.
         type: bool
         default: true
+  src:
+    description:
+      - A file on the controller with a list of rules, JSON or YAML, instead of I(rules). It is looked for as files of a role
+        or play are, first in C(files), and may be encrypted with ansible-vault.
+      - For thousands of rules, which take Ansible seconds as I(rules). It is read in check mode too. Templates in it are not
+        evaluated.
+    type: path
   set:
     description: The owner of I(rules); I(purge) reaches no further.
     type: str
     default: default
   purge:
-    description: Remove the rules of I(set) that are not in I(rules).
+    description: Remove the rules of I(set) that are not in I(rules), or in I(src).
     type: bool
     default: false
   networks:
@@ -136,6 +158,14 @@ attributes:
     support: full
 notes:
   - Packets to a port forward's target are let through the filter of M(virtnet.kvm.net_policy) without further ado.
+  - What comes in under I(type=one_to_one) and I(type=npt) is let through as well, all of it.
+  - I(type=one_to_one) and I(type=npt) add no address to the host. The outside address or prefix must be the host's, be routed to
+    it, or be answered for by it (proxy ARP, proxy NDP). An address of the host's that stands for a guest is the guest's from then
+    on, SSH included. Do not take the one that the controller comes in by.
+  - What would stand for the host's own address inside a network is left out with I(type=npt).
+  - Who says more of a packet wins. Inwards these are a forward on an address, C(one_to_one), C(npt), a forward on no address, in
+    this order; outwards C(exempt), C(one_to_one), C(npt), and last C(snat) and C(masquerade). Two rules that say the same are
+    refused with both names, and so is an exception in a set of iptables from a rule in a set of nftables, which comes first.
   - A link or guest need not exist when its rule is made.
   - A forward on no address in particular leaves out those that the host has inside its virtual networks; guests ask for DNS
     there.
@@ -181,6 +211,35 @@ EXAMPLES = r"""
         type: exempt
         source: 10.80.0.0/24
         destination: 10.1.0.0/16
+
+- name: A public address for a guest alone, and a public prefix for all of its network's IPv6
+  virtnet.kvm.nat_rule:
+    set: public
+    rules:
+      - name: vm0
+        type: one_to_one
+        network: natnet
+        listen: {address: 192.0.2.7}
+        to: {guest: vm0}
+      - name: prefix
+        type: npt
+        source: fd00:64::/64
+        to: {subnet: "2001:db8:1::/64"}
+
+- name: Thousands of port forwards, from files/forwards.json of the role or play
+  virtnet.kvm.nat_rule:
+    set: forwards
+    src: forwards.json
+    purge: true
+
+- name: Many guests under a few addresses
+  virtnet.kvm.nat_rule:
+    set: pool
+    rules:
+      - name: out
+        type: snat
+        source: 10.80.0.0/16
+        to: {address: 192.0.2.10-192.0.2.20}
 
 - name: The article's rule for a routed network, to the letter, by iptables
   virtnet.kvm.nat_rule:
@@ -267,53 +326,31 @@ rendered_iptables:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import network_options
+from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import network_options, rule_options
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import run_module
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.rooms import TranslationRoom
-
-
-def rule_options():
-    return {
-        "name": {"type": "str", "required": True},
-        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        "type": {"type": "str", "choices": ["masquerade", "snat", "dnat", "exempt"]},
-        "network": {"type": "str"},
-        "source": {"type": "str"},
-        "destination": {"type": "str"},
-        "interface": {"type": "str"},
-        "protocol": {"type": "str", "choices": ["tcp", "udp", "both"]},
-        "listen": {
-            "type": "dict",
-            "options": {"address": {"type": "str"}, "interface": {"type": "str"}, "ports": {"type": "str"}},
-        },
-        "to": {
-            "type": "dict",
-            "options": {"guest": {"type": "str"}, "address": {"type": "str"}, "ports": {"type": "str"}},
-        },
-        "sources": {"type": "list", "elements": "str"},
-        "hairpin": {"type": "bool", "default": True},
-        "literal": {"type": "bool", "default": False},
-    }
 
 
 def main():
     module = AnsibleModule(
         argument_spec={
             "rules": {"type": "list", "elements": "dict", "options": rule_options()},
+            "src": {"type": "path"},
             "set": {"type": "str", "default": "default"},
             "purge": {"type": "bool", "default": False},
             "networks": {"type": "list", "elements": "dict", "options": network_options()},
             "backend": {"type": "str", "choices": ["nftables", "iptables"], "default": "nftables"},
         },
-        required_one_of=[("rules", "networks")],
-        required_if=[("purge", True, ("rules",))],
+        required_one_of=[("rules", "src", "networks")],
+        required_if=[("purge", True, ("rules", "src"), True)],
+        mutually_exclusive=[("rules", "src")],
         supports_check_mode=True,
     )
     given = module.params
     run_module(
         module,
         lambda host: TranslationRoom(
-            host, given["set"], given["rules"], given["networks"], given["purge"], given["backend"]
+            host, given["set"], given["rules"], given["networks"], given["purge"], given["backend"], src=given["src"]
         ),
     )
 

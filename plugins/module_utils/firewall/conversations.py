@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import contract, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import MissingDependency
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import pairs
 
 _FIELD = re.compile(r"\b(src|dst|sport|dport|type|code|id)=(\S+)")
 _NO_CONNTRACK = (
@@ -100,6 +101,8 @@ def _subnets_of(entry):
 def _subnets_of_rule(rule):
     if rule is None:
         return []
+    if rule["type"] in pairs.KINDS:
+        return [pairs.of_rule(rule).inside]
     texts = rule["to"]["addresses"] if rule["type"] == "dnat" else rule["sources"]
     return [ipaddress.ip_network(text) for text in texts]
 
@@ -139,17 +142,30 @@ class Subnets:
 class Judge:
     """What the declared rules say of a conversation. Pure."""
 
-    def __init__(self, networks, rules, host_addresses, subnets=()):
-        """:param subnets: those that the change touches; those of them that no network has now are gone."""
+    def __init__(self, networks, rules, host_addresses, subnets=(), former=None):
+        """What is needed for a judgement.
+
+        :param subnets: those that the change touches; those of them that no network has now are gone.
+        :param former: the rules before the change.
+        """
         known = {subnet: network for network in networks for subnet in network.subnets}
         self._networks = Subnets(known)
         self._touched = Subnets(dict.fromkeys(subnets, True))
         self._gone = Subnets({subnet: True for subnet in subnets if subnet not in known})
+        self._pairs = pairs.of(rules)
         self._sources = Subnets({
-            ipaddress.ip_network(text): True
-            for rule in rules.values() if rule["type"] in ("masquerade", "snat") for text in rule["sources"]
+            **{one.inside: True for one in self._pairs},
+            **{
+                ipaddress.ip_network(text): True
+                for rule in rules.values() if rule["type"] in ("masquerade", "snat") for text in rule["sources"]
+            },
         })
-        self._rules = rules
+        kept = {(one.inside, one.outside) for one in self._pairs}
+        self._lost = [one for one in pairs.of(former or {}) if (one.inside, one.outside) not in kept]
+        self._forwards: dict = {}
+        for rule in rules.values():
+            for target in rule["to"]["addresses"] if rule["type"] == "dnat" else ():
+                self._forwards.setdefault(target, []).append(rule)
         self._host = host_addresses
 
     def _endpoint(self, address):
@@ -164,6 +180,8 @@ class Judge:
 
     def forbids(self, one):
         """Return whether the rules no longer let this conversation happen, as it is."""
+        if any(_leads(pair, one.answered_to, one.source) for pair in self._lost):
+            return True  # under an address that no longer stands for this guest
         source, target = self._endpoint(one.source), self._endpoint(one.answers)
         if one.masqueraded and source.network is not None and not self._translates(one, source.network):
             return True
@@ -173,6 +191,8 @@ class Judge:
         if one.forwarded:
             if self._forward(one, protocol):
                 return source.network is not None and not contract.verdict(source, contract.Endpoint("outside")).allowed
+            if any(_leads(pair, one.destination, one.answers) for pair in self._lost):
+                return True
             if target.network is None:
                 return bool(self._gone.get(one.answers))
             if not contract.verdict(contract.Endpoint("outside"), target).allowed and target.network.firewall == "nftables":
@@ -184,11 +204,11 @@ class Judge:
         return network.masquerade or self._sources.get(one.source) or one.forwarded
 
     def _forward(self, one, protocol):
-        """Return whether a port forward leads this conversation to where it goes."""
-        for rule in self._rules.values():
-            if rule["type"] != "dnat" or protocol not in rule["protocols"]:
-                continue
-            if str(one.answers) not in rule["to"]["addresses"]:
+        """Return whether a rule leads this conversation to where it goes."""
+        if any(_leads(pair, one.destination, one.answers) for pair in self._pairs):
+            return True
+        for rule in self._forwards.get(str(one.answers), ()):
+            if protocol not in rule["protocols"]:
                 continue
             listen = values.ports(rule["listen"]["ports"], "", "")
             to = values.ports(rule["to"]["ports"], "", "")
@@ -202,6 +222,11 @@ class Judge:
                 continue
             return True
         return False
+
+
+def _leads(pair, outside, inside):
+    """Return whether an outside address stands for this inside one. Pure."""
+    return outside in pair.outside and inside in pair.inside and pairs.mapped(inside, pair.inside, pair.outside) == outside
 
 
 class Conversations:
@@ -220,7 +245,7 @@ class Conversations:
             subnets |= {subnet for entry in after.networks.values() for subnet in _subnets_of(entry)}
         if not subnets:
             return []
-        judge = Judge(after.parsed(), after.flat_rules(), self._own_addresses(), subnets)
+        judge = Judge(after.parsed(), after.flat_rules(), self._own_addresses(), subnets, before.flat_rules())
         try:
             for version in sorted({subnet.version for subnet in subnets}):
                 family = f"ipv{version}"

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from ansible_collections.virtnet.kvm.plugins.module_utils import models, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.models import plain
@@ -199,15 +201,34 @@ def parse_rule(item, path, networks):
         return _parse_source(item, path, network, kind)
     if kind == "exempt":
         return _parse_exempt(item, path, network)
-    raise InvalidInput("no type is given", name, f"{path}.type", "Give masquerade, snat, dnat or exempt.")
+    if kind == "one_to_one":
+        return _parse_one_to_one(item, path, network, networks)
+    if kind == "npt":
+        return _parse_npt(item, path, network, networks)
+    raise InvalidInput(
+        "no type is given", name, f"{path}.type", "Give masquerade, snat, dnat, one_to_one, npt or exempt."
+    )
+
+
+@functools.cache
+def _first_words(allowed):
+    return frozenset(one.partition(".")[0] for one in allowed)
 
 
 def _refuse_others(item, path, allowed):
+    """Refuse what a rule of this type does not have; C(to.address) in C(allowed) allows that part of C(to)."""
+    whole = _first_words(allowed)
     for key in ("network", "source", "destination", "interface", "to", "listen", "sources", "protocol", "literal"):
-        if item.get(key) and key not in allowed:
+        if item.get(key) and key not in whole:
             raise InvalidInput(
                 f"a rule of type {item['type']} has no {key}", item["name"], f"{path}.{key}", "Leave it out.",
             )
+    for key in ("listen", "to"):
+        for part, value in (item.get(key) or {}).items():
+            if value is not None and f"{key}.{part}" not in allowed:
+                raise InvalidInput(
+                    f"a rule of type {item['type']} has no {key}.{part}", item["name"], f"{path}.{key}.{part}", "Leave it out.",
+                )
 
 
 def _sources(item, path, network):
@@ -225,7 +246,7 @@ def _sources(item, path, network):
 
 
 def _parse_source(item, path, network, kind):
-    _refuse_others(item, path, ("network", "source", "interface", "to" if kind == "snat" else "literal"))
+    _refuse_others(item, path, ("network", "source", "interface", "to.address" if kind == "snat" else "literal"))
     rule = {
         "name": item["name"], "type": kind, "network": network.name if network else None,
         "bridge": network.bridge if network else None, "sources": _sources(item, path, network), "interface": None,
@@ -239,16 +260,119 @@ def _parse_source(item, path, network, kind):
     text = (item.get("to") or {}).get("address")
     if text is None:
         raise InvalidInput("snat needs the address to translate to", item["name"], f"{path}.to.address", "Give it.")
-    address = values.address(text, f"{path}.to.address", item["name"])
+    first, last = _address_range(text, f"{path}.to.address", item["name"])
     rule["sources"] = [
-        one for one in rule["sources"] if values.subnet(one, f"{path}.source", item["name"]).version == address.version
+        one for one in rule["sources"] if values.subnet(one, f"{path}.source", item["name"]).version == first.version
     ]
     if not rule["sources"]:
         raise InvalidInput(
-            f"{address} is not of the sources' IP version", item["name"], f"{path}.to.address", "Use one version."
+            f"{first} is not of the sources' IP version", item["name"], f"{path}.to.address", "Use one version."
         )
-    rule["to"] = {"address": plain(address)}
+    rule["to"] = {"address": plain(first) if first == last else f"{first}-{last}"}
     return rule
+
+
+def _address_range(text, option, subject):
+    """Return (first, last) of an address, or of a range as C(192.0.2.10-192.0.2.20)."""
+    begin, dash, end = text.partition("-")
+    first = values.address(begin, option, subject)
+    last = values.address(end, option, subject) if dash else first
+    if first.version != last.version or last < first:
+        raise InvalidInput(f"{text!r} is not a range of addresses", subject, option, "Write it as 192.0.2.10-192.0.2.20.")
+    return first, last
+
+
+# --- both directions ---
+
+
+def _outside(subnet, option, subject, networks):
+    """Refuse an outside address or prefix that cannot be one."""
+    if subnet.is_multicast or subnet.is_loopback or subnet.is_link_local or subnet.is_unspecified:
+        raise InvalidInput(f"{_bare(subnet)} cannot stand for guests", subject, option, "Use addresses of the outside.")
+    for network in networks.values():
+        # Bridged guests are outside, with all of their LAN.
+        if network.model != "bridged" and any(one.version == subnet.version and one.overlaps(subnet) for one in network.subnets):
+            raise InvalidInput(
+                f"{_bare(subnet)} is inside the network {network.name}", subject, option, "Use addresses of the outside."
+            )
+
+
+def _bare(subnet):
+    """Return a subnet as text, one of a single address as that."""
+    return str(subnet.network_address) if subnet.num_addresses == 1 else str(subnet)
+
+
+def _refuse_libvirt(network, item, path):
+    if network is not None and network.firewall == "libvirt":
+        raise InvalidInput(
+            f"{item['type']} into {network.name}, which has firewall: libvirt", item["name"], f"{path}.network",
+            "libvirt's rules refuse it; use firewall: nftables.",
+        )
+
+
+def _parse_one_to_one(item, path, network, networks):
+    _refuse_others(item, path, ("network", "source", "listen.address", "to.guest", "to.address"))
+    _refuse_libvirt(network, item, path)
+    name, listen, to = item["name"], item.get("listen") or {}, item.get("to") or {}
+    if listen.get("address") is None:
+        raise InvalidInput("one_to_one needs the outside address", name, f"{path}.listen.address", "Give it.")
+    outside = values.address(listen["address"], f"{path}.listen.address", name)
+    _outside(values.subnet(str(outside), f"{path}.listen.address", name), f"{path}.listen.address", name, networks)
+    if (to.get("guest") is None) == (to.get("address") is None):
+        raise InvalidInput("one_to_one needs one guest", name, f"{path}.to", "Give either guest or address.")
+    sources = [
+        one for one in map(values.ip_network, _sources(item, path, network)) if one.version == outside.version
+    ]
+    if to.get("guest") is None:
+        found = [values.address(to["address"], f"{path}.to.address", name)]
+    elif network is None:
+        raise InvalidInput("a guest's name without its network", name, f"{path}.to.guest", "Give network, or to.address.")
+    else:
+        found = [one for one in _targets(network, to["guest"], None, path) if one.version == outside.version]
+    if not found or found[0].version != outside.version:
+        raise InvalidInput(
+            f"the guest has no address of the IP version of {outside}", name, f"{path}.to", "Use one version."
+        )
+    if not any(found[0] in one for one in sources):
+        raise InvalidInput(
+            f"{found[0]} is not inside {' or '.join(map(str, sources)) or 'the network'}", name, f"{path}.to",
+            "Give the guest's own network or subnet.",
+        )
+    return {
+        "name": name, "type": "one_to_one", "network": network.name if network else None,
+        "bridge": network.bridge if network else None, "sources": [plain(one) for one in sources],
+        "listen": {"address": plain(outside)}, "to": {"guest": to.get("guest"), "addresses": [plain(found[0])]},
+        "hairpin": item.get("hairpin") is not False,
+    }
+
+
+def _parse_npt(item, path, network, networks):
+    _refuse_others(item, path, ("network", "source", "to.subnet"))
+    _refuse_libvirt(network, item, path)
+    name, option = item["name"], f"{path}.to.subnet"
+    text = (item.get("to") or {}).get("subnet")
+    if text is None:
+        raise InvalidInput("npt needs the subnet that stands outside", name, option, "Give it.")
+    outside = values.subnet(text, option, name)
+    _outside(outside, option, name, networks)
+    sources = [one for one in map(values.ip_network, _sources(item, path, network)) if one.version == outside.version]
+    if len(sources) != 1:
+        raise InvalidInput(
+            f"there is not one subnet for {outside} to stand for, but {len(sources)}", name, f"{path}.source",
+            "Give source, a subnet of the same IP version.",
+        )
+    [inside] = sources
+    if inside.prefixlen != outside.prefixlen:
+        raise InvalidInput(f"{outside} and {inside} differ in length", name, option, f"Give a /{inside.prefixlen}.")
+    if inside.num_addresses == 1:
+        raise InvalidInput(f"{inside} is one address", name, option, "Use type: one_to_one.")
+    if inside.overlaps(outside):
+        raise InvalidInput(f"{outside} and {inside} overlap", name, option, "Use a prefix of the outside.")
+    return {
+        "name": name, "type": "npt", "network": network.name if network else None,
+        "bridge": network.bridge if network else None, "sources": [plain(inside)], "to": {"subnet": plain(outside)},
+        "hairpin": item.get("hairpin") is not False,
+    }
 
 
 def _parse_exempt(item, path, network):
@@ -270,8 +394,13 @@ def _parse_exempt(item, path, network):
     }
 
 
+_OF_FORWARDS = (
+    "network", "sources", "protocol", "listen.address", "listen.interface", "listen.ports", "to.guest", "to.address", "to.ports",
+)
+
+
 def _parse_dnat(item, path, network):
-    _refuse_others(item, path, ("network", "listen", "to", "sources", "protocol"))
+    _refuse_others(item, path, _OF_FORWARDS)
     for key in ("listen", "to"):
         if item.get(key) is None:
             raise InvalidInput(f"a rule of type dnat needs {key}", item["name"], f"{path}.{key}", "Give it.")

@@ -10,7 +10,7 @@ own; three jumps lead there, and nothing else of the table is touched. The filte
 
 from __future__ import annotations
 
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import translation
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import pairs, translation
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import COMMENT
 
 #: Where the kernel comes by, and our chain there.
@@ -31,8 +31,10 @@ def text(networks, rules, mine, version):
     """
     chains = {chain: [] for chain in CHAINS}
     forwards = [row for row in translation.forwards(mine) if row[3] == version]
-    _add_forwards(chains, networks, forwards, version)
-    _add_sources(chains[CHAINS[2]], networks, rules, mine, version, bool(forwards))
+    both_ways = [one for one in pairs.of(mine) if one.version == version]
+    if forwards or both_ways:
+        _add_forwards(chains, networks, forwards, rules, both_ways, version)
+    _add_sources(chains[CHAINS[2]], networks, rules, mine, version, bool(forwards or both_ways), both_ways)
     if not any(chains.values()):
         return ""
     lines = ["*nat", *(f":{chain} - [0:0]" for chain in CHAINS)]
@@ -77,35 +79,62 @@ def _forward(row):
     ]
 
 
-def _add_forwards(chains, networks, forwards, version):
-    if not forwards:
-        return
+def _add_forwards(chains, networks, forwards, rules, both_ways, version):
     # The host's addresses inside its networks serve DNS and DHCP: a forward on any address does not mean them.
-    gateways = {str(one.ip): network.name for network in networks for one in network.addresses or () if one.version == version}
-    closed = [_line(f"-d {address}", why=name, to="RETURN") for address, name in gateways.items()]
+    inner = [one for one in networks if one.model != "bridged"]
+    closed = [
+        _line(f"-d {address}", why=name, to="RETURN")
+        for address, name in translation.own_addresses(inner, pairs.of(rules), version).items()
+    ]
     closed.append(_line("-m addrtype ! --dst-type LOCAL", to="RETURN"))
 
     def ways(hairpin, by_link=True):
-        """Return the lines of the forwards on an address, then, behind what closes them to others, of those on any."""
+        """Return the lines of the forwards on an address, then those of what stands for guests and of forwards on any.
+
+        The last are behind what closes them to others.
+        """
         mine = [row for row in forwards if row[1]["hairpin"] == hairpin and (by_link or not row[1]["listen"]["interface"])]
         on_one = [line for row in mine if row[1]["listen"]["address"] for line in _forward(row)]
         on_any = [line for row in mine if not row[1]["listen"]["address"] for line in _forward(row)]
-        return on_one + ([*closed, *on_any] if on_any else [])
+        stands = _inwards(inner, [one for one in both_ways if one.hairpin == hairpin], version)
+        return on_one, stands + ([*closed, *on_any] if on_any else [])
 
     incoming, own, others = chains[CHAINS[0]], chains[CHAINS[1]], chains[SHUT]
-    shut = ways(hairpin=False)
+    on_one, later = ways(hairpin=True)
+    shut = [line for part in ways(hairpin=False) for line in part]
+    incoming += on_one
     if shut:
-        others += [_line(f"-i {one.bridge}", why=one.name, to="RETURN") for one in networks if one.model != "bridged"]
+        others += [_line(f"-i {one.bridge}", why=one.name, to="RETURN") for one in inner]
         others += shut
         incoming.append(_line(to=SHUT))
-    incoming += ways(hairpin=True)
-    found = ways(hairpin=True, by_link=False)
+    incoming += later
+    found = [line for part in ways(hairpin=True, by_link=False) for line in part]
     if found:
         loopback = "127.0.0.0/8" if version == 4 else "::1/128"
         own += [_line(f"-d {loopback}", to="RETURN"), *found]
 
 
-def _add_sources(lines, networks, rules, mine, version, forwarded):
+def _inwards(networks, both_ways, version):
+    """Return the lines of one_to_one and npt, the more specific first."""
+    lines = [
+        _line(f"-d {one.outside.network_address}", why=one.label, to=f"DNAT --to-destination {one.inside.network_address}")
+        for one in both_ways if one.kind == "one_to_one"
+    ]
+    prefixes = [one for one in both_ways if one.kind == "npt"]
+    for address, name in pairs.outside_of_gateways(networks, prefixes, version).items():
+        lines.append(_line(f"-d {address}", why=name, to="RETURN"))
+    return lines + [_line(f"-d {one.outside}", why=one.label, to=f"NETMAP --to {one.inside}") for one in prefixes]
+
+
+def _outwards(both_ways):
+    for kind, target in (("one_to_one", "SNAT --to-source"), ("npt", "NETMAP --to")):
+        for one in both_ways:
+            if one.kind == kind:
+                outside = one.outside if kind == "npt" else one.outside.network_address
+                yield _line(f"-s {one.inside}", why=one.label, to=f"{target} {outside}")
+
+
+def _add_sources(lines, networks, rules, mine, version, forwarded, both_ways):
     translated = [
         (translation.label(*key), rule, source)
         for key, rule in mine.items() if rule["type"] in ("masquerade", "snat")
@@ -123,22 +152,26 @@ def _add_sources(lines, networks, rules, mine, version, forwarded):
                 # A guest that met a forward of its own network: the answer must come back by the host.
                 lines.append(_line(inside, "-m conntrack --ctstate DNAT", why=name, to="MASQUERADE"))
             lines.append(_line(inside, why=name, to="RETURN"))
-    if not translated:
+    if not translated and not both_ways:
         return
     for group in ("224.0.0.0/4", "255.255.255.255/32") if version == 4 else ("ff00::/8",):
         lines.append(_line(f"-d {group}", to="RETURN"))
     homes = {(one.bridge, str(subnet)): one.name for one in networks for subnet in one.subnets if subnet.version == version}
-    for _why, rule, source in translated:
-        if rule.get("bridge"):
-            homes.setdefault((rule["bridge"], source), rule["network"])
+    for rule in mine.values():
+        for source in rule["sources"] if rule.get("bridge") and not rule.get("literal") else ():
+            if (":" in source) == (version == 6):
+                homes.setdefault((rule["bridge"], source), rule["network"])
     lines += [_line(f"-s {subnet}", f"-o {bridge}", why=name, to="RETURN") for (bridge, subnet), name in homes.items()]
     lines += _untranslated(networks, rules, version)
+    lines += _outwards(both_ways)
     lines += map(_translation, translated)
 
 
 def _translation(row):
     why, rule, source = row
     to = f"SNAT --to-source {rule['to']['address']}" if rule["type"] == "snat" else "MASQUERADE"
+    if "-" in to.partition("--to-source")[2]:
+        to += " --persistent"
     return _line(f"-s {source}", _prefix(rule["interface"], "-o"), why=why, to=to)
 
 

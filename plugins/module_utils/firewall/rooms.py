@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import Optional
 
-from ansible_collections.virtnet.kvm.plugins.module_utils import model_checks, models, values
+from ansible_collections.virtnet.kvm.plugins.module_utils import files, model_checks, models, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import Room
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, InvalidInput, VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import (
@@ -20,6 +20,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import (
     entries,
     iptables,
     nft,
+    rule_file,
     store,
     translation,
 )
@@ -109,7 +110,7 @@ class FirewallRoom(Room):
         if after_state == self._before:
             after_state = self._before  # rendered already
         else:
-            translation.check(after_state.flat_rules())
+            translation.check(after_state.flat_rules(), after_state.sets_of_iptables())
         self._after = after_state
         rendered = self._rendered(after_state)
         # Raises if the program or the kernel refuses it, in check mode too.
@@ -346,16 +347,25 @@ def _check_bridges(wanted, others):
             )
 
 
+def _text_of(path):
+    text = files.read(path)
+    if text is None:
+        raise InvalidInput("there is no such file on the host", path, "src", "Let Ansible run the module: it brings the file.")
+    return text
+
+
 class TranslationRoom(FirewallRoom):
     """nat_rule: sets of rules, and those that networks ask for."""
 
     key = "rules"
     kind = "rule"
 
-    def __init__(self, host, owner, rules, networks, purge, backend=store.BACKENDS[0], beside=None):
+    def __init__(self, host, owner, rules, networks, purge, backend=store.BACKENDS[0], beside=None, src=None):
+        """:param src: file with the rules, instead of them."""
         super().__init__(host, backend, beside)
         self._owner = values.name(owner, "set", owner)
-        self._rules = rules
+        self._option = "rules" if src is None else "src"
+        self._rules = rules if src is None else rule_file.items(_text_of(src), "src")
         self._networks = networks or []
         self._purge = purge
 
@@ -384,7 +394,7 @@ class TranslationRoom(FirewallRoom):
         own = {} if self._purge else dict(state.rules.get(self._owner, {}))
         seen = {}
         for number, item in enumerate(self._rules or ()):
-            path = f"rules[{number}]"
+            path = f"{self._option}[{number}]"
             if item["name"] in seen:
                 raise InvalidInput(
                     f"the rule is declared twice, as {seen[item['name']]} too", item["name"], f"{path}.name", "Declare it once."

@@ -65,8 +65,9 @@ def tables(networks, rules, elsewhere=()):
     inner = [one for one in networks if one.model in INNER]
     mine = {key: rule for key, rule in rules.items() if key[0] not in elsewhere}
     if inner or mine:
-        _contract(inet, inner, networks, translation.targets(rules))
-        translation.add_own(inet, inner if translation.has_forwards(mine) else [])
+        _contract(inet, inner, networks, rules)
+        if translation.has_forwards(mine):
+            translation.add_own(inet, inner, rules)
         translation.add(inet, networks, rules, mine)
     bridge = Table("bridge", NAME)
     spoofing.add_segment_guard(bridge, inner)
@@ -95,7 +96,7 @@ def log_chain(network):
     return "log_" + names.bridge_name(network.name)[2:]
 
 
-def _contract(table, inner, networks, forwarded):
+def _contract(table, inner, networks, rules):
     by_name = {one.name: one for one in networks}
     for model in INNER:
         of_model = [one for one in inner if one.model == model]
@@ -104,7 +105,7 @@ def _contract(table, inner, networks, forwarded):
     spoofing.add_source_guard(table, inner, refuse)
     _own_bridge(table, inner, refuse)
     _exceptions(table, inner, by_name)
-    targets = translation.add_targets(table, forwarded)
+    targets = translation.add_targets(table, rules)
     pinned = [one for one in inner if one.uplink]
     table.add_set("pinned_bridges", "ifname", _bridges(pinned), about="Networks that leave through one uplink only")
     table.add_set(

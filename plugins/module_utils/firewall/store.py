@@ -109,16 +109,17 @@ class State:
         """Return {(set, name): rule}, sorted."""
         return {(owner, name): rule for owner in sorted(self.rules) for name, rule in sorted(self.rules[owner].items())}
 
-    def _sets_of_iptables(self):
+    def sets_of_iptables(self):
+        """Return the names of the sets that iptables translates."""
         return {owner for owner, backend in self.backends.items() if backend == "iptables"}
 
     def transaction(self):
         """Return the ruleset of nft as text."""
-        return ruleset.transaction(self.parsed(), self.flat_rules(), self._sets_of_iptables())
+        return ruleset.transaction(self.parsed(), self.flat_rules(), self.sets_of_iptables())
 
     def iptables(self):
         """Return {4: text, 6: text} of what iptables translates."""
-        rules, owners = self.flat_rules(), self._sets_of_iptables()
+        rules, owners = self.flat_rules(), self.sets_of_iptables()
         mine = {key: rule for key, rule in rules.items() if key[0] in owners}
         return {version: iptables_text.text(self.parsed(), rules, mine, version) if mine else "" for version in (4, 6)}
 

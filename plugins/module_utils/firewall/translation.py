@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Address translation as sets and maps: masquerade, SNAT, port forwards with hairpin, exemptions. Pure.
+"""Address translation as sets and maps: masquerade, SNAT, port forwards with hairpin, exemptions, pairs.py's. Pure.
 
 Never translated: what stays in its subnet, multicast, broadcast, and what does not leave its bridge. With br_netfilter,
 frames between two guests of one bridge pass these hooks too, so this is no matter of taste.
@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import values
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import pairs
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import concat, port_range, quoted
 
 FAMILY = {4: ("ip", "ipv4_addr"), 6: ("ip6", "ipv6_addr")}
@@ -55,24 +56,33 @@ def forwards(rules):
 
 
 def has_forwards(rules):
-    """Return whether any rule is a port forward."""
-    return any(rule["type"] == "dnat" for rule in rules.values())
+    """Return whether any rule translates what comes in."""
+    return any(rule["type"] == "dnat" or rule["type"] in pairs.KINDS for rule in rules.values())
 
 
 # --- what the filter must let through ---
 
 
-def targets(rules):
+def _targets(rules):
     """Return {version: {(address, protocol): [label, ranges]}} of all that port forwards lead to."""
-    found = {4: {}, 6: {}}
+    found: Any = {4: {}, 6: {}}
     for why, _rule, protocol, version, _listen, target, to in forwards(rules):
         found[version].setdefault((target, protocol), (why, []))[1].append(to)
     return found
 
 
-def add_targets(table, found):
+def _whole_targets(rules):
+    """Return {subnet: label} of what one_to_one and npt lead to with all protocols; none inside another."""
+    kept = {}
+    for pair in sorted(pairs.of(rules), key=lambda one: one.inside.prefixlen):
+        if not any(pair.version == one.version and pair.inside.subnet_of(one) for one in kept):
+            kept[pair.inside] = pair.label
+    return kept
+
+
+def add_targets(table, translated):
     """Add the sets of targets; return the rules that let translated packets through to them."""
-    rules = []
+    rules, found, whole = [], _targets(translated), _whole_targets(translated)
     for version, (family, kind) in FAMILY.items():
         single, ranges = {}, {}
         for key, (why, rows) in found[version].items():
@@ -81,6 +91,9 @@ def add_targets(table, found):
         for name, elements in ((f"forwarded{version}", single), (f"forwarded_ranges{version}", ranges)):
             if table.add_set(name, f"{kind} . inet_proto . inet_service", elements, interval=elements is ranges):
                 rules.append(f"ct status dnat {family} daddr . meta l4proto . th dport @{name} accept")
+        elements = {str(subnet): why for subnet, why in whole.items() if subnet.version == version}
+        if table.add_set(f"forwarded_whole{version}", kind, elements, interval=True, about="one_to_one and npt lead there"):
+            rules.append(f"ct status dnat {family} daddr @forwarded_whole{version} accept")
     return rules
 
 
@@ -93,11 +106,11 @@ def add(table, networks, rules, mine):
     :param rules: all of the host's: what one exempts stays untranslated, whoever translates.
     :param mine: those of them that this table translates; the others are iptables'.
     """
-    _add_forwards(table, mine)
+    _add_forwards(table, networks, mine)
     _add_sources(table, networks, rules, mine)
 
 
-def _add_forwards(table, rules):
+def _add_forwards(table, networks, rules):
     """Add one map a way to listen, and one rule a map.
 
     The ways: on a link or any, on an address or any, for some sources or all, a range kept as it is or single ports.
@@ -118,22 +131,52 @@ def _add_forwards(table, rules):
             for one, into in ports:
                 key = [*prefix, *([source] if source else []), *([address] if address else []), protocol, port_range(one)]
                 elements[f"{concat(*key)} : {into}"] = why
-    if not maps:
-        return
-    incoming, own = [], []
+    # Forwards on an address, what stands for guests, forwards on no address: the first that matches is final.
+    incoming, own = ([], [], []), ([], [], [])
     for way in sorted(maps):
         statement = _forward_map(table, way, maps[way])
         version, by_link, _by_source, by_address, _kept, hairpin = way
         family = FAMILY[version][0]
         local = "" if by_address else f"fib daddr type local {_not_gateway(table, version, family)}"
-        closed = "" if hairpin or "own_guests" not in table else "iifname != @own_guests "
-        incoming.append(f"{closed}meta l4proto {{ tcp, udp }} {local}{statement}")
+        place = 0 if by_address else 2
+        incoming[place].append(f"{_closed(table, hairpin)}meta l4proto {{ tcp, udp }} {local}{statement}")
         if hairpin and not by_link:
             loopback = "ip daddr != 127.0.0.0/8" if version == 4 else "ip6 daddr != ::1"
-            own.append(f"{loopback} meta l4proto {{ tcp, udp }} {local}{statement}")
-    table.add_chain("nat_prerouting", incoming, hook="nat hook prerouting priority -105")
-    if own:
-        table.add_chain("nat_output", own, hook="nat hook output priority -105")
+            own[place].append(f"{loopback} meta l4proto {{ tcp, udp }} {local}{statement}")
+    for hairpin, statement in _add_pairs(table, networks, rules):
+        incoming[1].append(_closed(table, hairpin) + statement)
+        if hairpin:
+            own[1].append(statement)
+    for name, places in (("prerouting", incoming), ("output", own)):
+        lines = [line for place in places for line in place]
+        if lines:
+            table.add_chain(f"nat_{name}", lines, hook=f"nat hook {name} priority -105")
+
+
+def _closed(table, hairpin):
+    return "" if hairpin or "own_guests" not in table else "iifname != @own_guests "
+
+
+def _add_pairs(table, networks, rules):
+    """Add the maps of one_to_one and npt, inwards; yield (hairpin, statement)."""
+    found = pairs.of(rules)
+    for version, (family, kind) in FAMILY.items():
+        gateways = pairs.outside_of_gateways(networks, found, version)
+        table.add_set(f"npt_gateways{version}", kind, gateways, about="What would be the host's own addresses in its networks")
+        for type_of, word, data in (("one_to_one", "", kind), ("npt", "prefix ", f"interval {kind}")):
+            for hairpin in (True, False):
+                elements = {
+                    f"{_element(one.outside)} : {_element(one.inside)}": one.label for one in found
+                    if (one.version, one.kind, one.hairpin) == (version, type_of, hairpin)
+                }
+                name = f"{type_of}{version}" + ("" if hairpin else "_no_hairpin")
+                if table.add_map(name, f"{kind} : {data}", elements, interval=bool(word), about="Inwards"):
+                    closed = f"{family} daddr != @npt_gateways{version} " if word and gateways else ""
+                    yield hairpin, f"{closed}dnat {family} {word}to {family} daddr map @{name}"
+
+
+def _element(subnet):
+    return str(subnet.network_address) if subnet.num_addresses == 1 else str(subnet)
 
 
 def _forward_map(table, way, elements):
@@ -187,7 +230,7 @@ def own_subnets(networks, rules):
         for subnet in network.subnets:
             found[subnet] = network.name
     for (owner, name), rule in rules.items():
-        if rule["type"] in ("masquerade", "snat") and not rule.get("literal"):
+        if rule["type"] in ("masquerade", "snat", *pairs.KINDS) and not rule.get("literal"):
             for text in rule["sources"]:
                 found.setdefault(values.ip_network(text), label(owner, name))
     kept, places, lengths = {}, set(), set()
@@ -241,7 +284,11 @@ def _add_sources(table, networks, rules, mine):
 
 def _sources_of(rules, version):
     """Return the elements of the collections of source translation."""
-    found = {key + link: {} for key in ("literal", "snat", "masquerade") for link in ("_link", "")}
+    found: Any = {key + link: {} for key in ("literal", "snat", "snat_range", "masquerade") for link in ("_link", "")}
+    found.update({kind: {} for kind in pairs.KINDS})
+    for one in pairs.of(rules):
+        if one.version == version:
+            found[one.kind][f"{_element(one.inside)} : {_element(one.outside)}"] = one.label
     for (owner, name), rule in rules.items():
         if rule["type"] not in ("masquerade", "snat"):
             continue
@@ -252,6 +299,8 @@ def _sources_of(rules, version):
             if rule["type"] == "snat":
                 key += f" : {rule['to']['address']}"
             kind = "literal" if rule.get("literal") else rule["type"]
+            if kind == "snat" and "-" in rule["to"]["address"]:
+                kind = "snat_range"
             found[kind + ("_link" if rule["interface"] else "")][key] = label(owner, name)
     return found
 
@@ -259,10 +308,18 @@ def _sources_of(rules, version):
 def _translations(table, sources, version):
     family, kind = FAMILY[version]
     lines = []
+    for type_of, word, data in (("one_to_one", "", kind), ("npt", "prefix ", f"interval {kind}")):
+        name = f"{type_of}{version}_out"
+        if table.add_map(name, f"{kind} : {data}", sources.get(type_of), interval=bool(word)):
+            lines.append(f"snat {family} {word}to {family} saddr map @{name}")
     for link, key, type_of in (("_link", f"oifname . {family} saddr", f"ifname . {kind}"), ("", f"{family} saddr", kind)):
         name = f"snat{version}{link}"
         if table.add_map(name, f"{type_of} : {kind}", sources.get(f"snat{link}"), interval=True):
             lines.append(f"snat {family} to {key} map @{name}")
+        name = f"snat_range{version}{link}"
+        if table.add_map(name, f"{type_of} : interval {kind}", sources.get(f"snat_range{link}"), interval=True):
+            # A guest keeps the address that it once got.
+            lines.append(f"snat {family} to {key} map @{name} persistent")
         for word in ("literal", "masquerade"):
             name = f"{word}{version}{link}"
             if table.add_set(name, type_of, sources.get(f"{word}{link}"), interval=True):
@@ -317,23 +374,34 @@ def _add_access(pairs, some, pair, access, why):
         some.setdefault((*pair, protocol), (why, []))[1].append(ports)
 
 
-def add_own(table, networks):
-    """Add the sets that forwards on any address leave out: gateways; and guests' bridges, for those without hairpin."""
+def own_addresses(networks, both_ways, version):
+    """Return {address: whose} of those that forwards on no address leave out: gateways, and what stands for a guest."""
+    found = {str(one.ip): network.name for network in networks for one in network.addresses or () if one.version == version}
+    for pair in both_ways:
+        if pair.kind == "one_to_one" and pair.version == version:
+            found[_element(pair.outside)] = pair.label
+    return found
+
+
+def add_own(table, networks, rules):
+    """Add the sets that forwards on no address leave out, and guests' bridges, for those without hairpin."""
+    both_ways = pairs.of(rules)
     for version, (_family, kind) in FAMILY.items():
-        gateways = {
-            str(one.ip): network.name for network in networks for one in network.addresses or () if one.version == version
-        }
-        table.add_set(f"own_gateways{version}", kind, gateways)
+        table.add_set(f"own_gateways{version}", kind, own_addresses(networks, both_ways, version))
     table.add_set("own_guests", "ifname", {quoted(one.bridge): one.name for one in networks})
 
 
 # --- what cannot stand beside each other ---
 
 
-def check(rules):
-    """Refuse two rules for the same packets, naming both."""
+def check(rules, elsewhere=()):
+    """Refuse two rules for the same packets, naming both.
+
+    :param elsewhere: names of the sets that iptables translates.
+    """
     _check_forwards(rules)
     _check_sources(rules)
+    pairs.check(rules, elsewhere)
 
 
 def _disjoint(one, other):

@@ -110,6 +110,57 @@ def test_what_a_change_cuts(parse, natnet, change, cut):
     assert forbidden(before, after) == cut
 
 
+# vm0 stands outside as 198.18.0.7, inwards and outwards; 10.9.0.0/24, of which no network is known, as 198.18.9.0/24.
+INTO = (
+    "icmp     1 29 src=198.18.0.2 dst=198.18.0.7 type=8 code=0 id=77 "
+    "src=10.64.100.2 dst=198.18.0.2 type=0 code=0 id=77 mark=0 use=1"
+)
+UNDER = (
+    "udp      17 29 src=10.64.100.2 dst=198.18.0.2 sport=1 dport=53 src=198.18.0.2 dst=198.18.0.7 sport=53 dport=1 mark=0 use=1"
+)
+AS_HOST = UNDER.replace("198.18.0.7", "198.18.0.1")
+PREFIX_IN = UNDER.replace("src=10.64.100.2 dst=198.18.0.2", "src=198.18.0.2 dst=198.18.9.5").replace(
+    "src=198.18.0.2 dst=198.18.0.7", "src=10.9.0.5 dst=198.18.0.2"
+)
+PREFIX_OUT = UNDER.replace("10.64.100.2", "10.9.0.5").replace("198.18.0.7", "198.18.9.5")
+BOTH_WAYS = {
+    "one": {
+        "name": "one", "type": "one_to_one", "network": "natnet", "listen": {"address": "198.18.0.7"},
+        "to": {"address": "10.64.100.2"},
+    },
+    "npt": {"name": "npt", "type": "npt", "source": "10.9.0.0/24", "to": {"subnet": "198.18.9.0/24"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "cut"),
+    [
+        (["one", "npt"], {}, {INTO, UNDER, PREFIX_IN, PREFIX_OUT}),
+        (["one", "npt"], {"one": {}}, {PREFIX_IN, PREFIX_OUT}),
+        (["one", "npt"], {"npt": {}}, {INTO, UNDER}),
+        (["one", "npt"], {"one": {"listen": {"address": "198.18.0.8"}}, "npt": {}}, {INTO, UNDER}),
+        (["one", "npt"], {"one": {"to": {"address": "10.64.100.9"}}, "npt": {}}, {INTO, UNDER}),
+        (["one", "npt"], {"npt": {"to": {"subnet": "198.18.8.0/24"}}, "one": {}}, {PREFIX_IN, PREFIX_OUT}),
+        (["one", "npt"], {"one": {"hairpin": False}, "npt": {"hairpin": False}}, set()),
+        ([], {"one": {}, "npt": {}}, set()),
+    ],
+)
+def test_what_no_longer_stands_for_a_guest(parse, natnet, before, after, cut):
+    networks = {one.name: one for one in parse(natnet)}
+    states = []
+    for changes in ({name: {} for name in before}, after):
+        one = state(parse, natnet)
+        rules = {name: entries.parse_rule({**BOTH_WAYS[name], **change}, "r", networks) for name, change in changes.items()}
+        one.put_rules("default", rules, "nftables")
+        states.append(one)
+    judge = conversations.Judge(
+        states[1].parsed(), states[1].flat_rules(), HOST, conversations.touched(*states), states[0].flat_rules()
+    )
+    lines = [AS_HOST] if not before else [INTO, UNDER, AS_HOST, PREFIX_IN, PREFIX_OUT]
+    rows = {line: conversations.parse(line) for line in lines}
+    assert {line for line, row in rows.items() if judge.concerns(row) and judge.forbids(row)} == cut
+
+
 def test_another_network_is_not_looked_at(parse, natnet):
     natnet["port_forwards"] = [WEB]
     before = state(parse, natnet, ROUTED)

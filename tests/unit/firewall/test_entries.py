@@ -139,6 +139,13 @@ def test_rules_of_a_user(parse, natnet):
     }
     rule = entries.parse_rule({"name": "s", "type": "snat", "network": "natnet", "to": {"address": "192.0.2.7"}}, "r", networks)
     assert (rule["sources"], rule["to"]) == (["10.64.100.0/24"], {"address": "192.0.2.7"})
+    rule = entries.parse_rule(
+        {"name": "s", "type": "snat", "network": "natnet", "to": {"address": "192.0.2.10-192.0.2.20"}}, "r", networks
+    )
+    assert rule["to"] == {"address": "192.0.2.10-192.0.2.20"}
+    item = {"name": "s", "type": "snat", "network": "natnet", "to": {"address": "fd99::1 - FD99::1"}}
+    rule = entries.parse_rule(item, "r", networks)
+    assert (rule["sources"], rule["to"]) == (["fd00:64::/64"], {"address": "fd99::1"})
     rule = entries.parse_rule({"name": "e", "type": "exempt", "network": "natnet", "destination": "fd99::/64"}, "r", networks)
     assert (rule["sources"], rule["destination"]) == (["fd00:64::/64"], "fd99::/64")
     rule = entries.parse_rule(
@@ -172,6 +179,76 @@ def test_rules_of_a_user(parse, natnet):
     ],
 )
 def test_rules_that_cannot_be(item, message, parse, natnet):
+    old = {"name": "old", "model": "nat", "addresses": ["10.64.109.1/24"], "firewall": "libvirt"}
+    networks = {one.name: one for one in parse(natnet, old)}
+    with pytest.raises(InvalidInput, match=message) as caught:
+        entries.parse_rule({"name": "x", **item}, "rules[0]", networks)
+    assert caught.value.option.startswith("rules[0].")
+
+
+def test_rules_that_translate_in_both_directions(parse, natnet):
+    networks = {"natnet": parse(natnet)[0]}
+    item = {"name": "o", "type": "one_to_one", "network": "natnet", "listen": {"address": "192.0.2.7"}, "to": {"guest": "vm0"}}
+    assert entries.parse_rule(item, "r", networks) == {
+        "name": "o", "type": "one_to_one", "network": "natnet", "bridge": "natbr0", "sources": ["10.64.100.0/24"],
+        "listen": {"address": "192.0.2.7"}, "to": {"guest": "vm0", "addresses": ["10.64.100.2"]}, "hairpin": True,
+    }
+    rule = entries.parse_rule({**item, "listen": {"address": "fd99:0::7"}, "hairpin": False}, "r", networks)
+    assert (rule["listen"], rule["to"]["addresses"], rule["sources"]) == (
+        {"address": "fd99::7"}, ["fd00:64::2"], ["fd00:64::/64"],
+    )
+    assert rule["hairpin"] is False
+    item = {
+        "name": "o", "type": "one_to_one", "source": "10.9.0.0/24", "listen": {"address": "192.0.2.7"},
+        "to": {"address": "10.9.0.5"},
+    }
+    assert entries.parse_rule(item, "r", {})["to"] == {"guest": None, "addresses": ["10.9.0.5"]}
+    item = {"name": "p", "type": "npt", "network": "natnet", "to": {"subnet": "2001:db8:1::/64"}}
+    assert entries.parse_rule(item, "r", networks) == {
+        "name": "p", "type": "npt", "network": "natnet", "bridge": "natbr0", "sources": ["fd00:64::/64"],
+        "to": {"subnet": "2001:db8:1::/64"}, "hairpin": True,
+    }
+
+
+ONE = {"type": "one_to_one", "network": "natnet", "listen": {"address": "192.0.2.7"}, "to": {"guest": "vm0"}}
+NPT = {"type": "npt", "source": "10.9.0.0/24", "to": {"subnet": "192.0.2.0/24"}}
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ({**ONE, "listen": {}}, "needs the outside address"),
+        ({**ONE, "listen": {"address": "192.0.2.7", "ports": "80"}}, r"has no listen\.ports"),
+        ({**ONE, "to": {"guest": "vm0", "ports": "80"}}, r"has no to\.ports"),
+        ({**ONE, "to": {"guest": "vm0", "subnet": "10.0.0.0/24"}}, r"has no to\.subnet"),
+        ({**ONE, "to": {"guest": "vm0", "address": "10.64.100.2"}}, "either guest or address"),
+        ({**ONE, "to": {"guest": "vm9"}}, "vm9 has no reservation"),
+        ({**ONE, "to": {"guest": "vm1"}, "listen": {"address": "fd99::7"}}, "no address of the IP version"),
+        ({**ONE, "to": {"address": "10.64.99.2"}}, "10.64.99.2 is not inside 10.64.100.0/24"),
+        ({**ONE, "listen": {"address": "10.64.100.7"}}, "inside the network natnet"),
+        ({**ONE, "listen": {"address": "127.0.0.1"}}, "cannot stand for guests"),
+        ({**ONE, "listen": {"address": "ff02::1"}}, "cannot stand for guests"),
+        ({**ONE, "source": "10.9.0.0/24"}, "whose packets"),
+        ({**ONE, "network": "old"}, "firewall: libvirt"),
+        ({**ONE, "network": None, "source": "10.64.100.0/24"}, "without its network"),
+        ({**ONE, "interface": "eth0"}, "has no interface"),
+        ({**ONE, "sources": ["198.51.100.0/24"]}, "has no sources"),
+        ({**NPT, "to": {}}, "needs the subnet"),
+        ({**NPT, "to": {"subnet": "192.0.2.0/25"}}, "differ in length.*/24"),
+        ({**NPT, "to": {"subnet": "192.0.2.1/24"}}, "not a subnet"),
+        ({**NPT, "to": {"subnet": "2001:db8::/64"}}, "there is not one subnet"),
+        ({**NPT, "to": {"address": "192.0.2.1"}}, r"has no to\.address"),
+        ({**NPT, "source": "10.9.0.1/32", "to": {"subnet": "192.0.2.1/32"}}, "one_to_one"),
+        ({**NPT, "to": {"subnet": "10.9.0.0/24"}}, "overlap"),
+        ({**NPT, "to": {"subnet": "10.64.100.0/24"}}, "inside the network natnet"),
+        ({**NPT, "source": None, "network": "old", "to": {"subnet": "192.0.2.0/24"}}, "firewall: libvirt"),
+        ({"type": "snat", "source": "10.9.0.0/24", "to": {"address": "192.0.2.9-192.0.2.1"}}, "not a range"),
+        ({"type": "snat", "source": "10.9.0.0/24", "to": {"address": "192.0.2.9-fd00::1"}}, "not a range"),
+        ({"type": "snat", "source": "10.9.0.0/24", "to": {"address": "192.0.2.9", "ports": "5"}}, r"has no to\.ports"),
+        ({"type": "dnat", "listen": {"ports": "1"}, "to": {"subnet": "10.0.0.0/24"}}, r"has no to\.subnet"),
+    ],
+)
+def test_rules_in_both_directions_that_cannot_be(item, message, parse, natnet):
     old = {"name": "old", "model": "nat", "addresses": ["10.64.109.1/24"], "firewall": "libvirt"}
     networks = {one.name: one for one in parse(natnet, old)}
     with pytest.raises(InvalidInput, match=message) as caught:

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import entries, iptables_text, nft, ruleset
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import entries, iptables_text, nft, ruleset, translation
 
 GOLDEN = Path(__file__).parent / "golden"
 LICENCE = "".join(Path(__file__).read_text().splitlines(keepends=True)[:3]) + "\n"
@@ -93,6 +93,34 @@ def test_all_models(parse):
     golden("all_models.nft", ruleset.transaction(networks, rules))
     golden("all_models.ipv4", iptables_text.text(networks, rules, rules, 4))
     assert iptables_text.text(networks, rules, rules, 6) == ""
+
+
+def test_what_stands_for_guests(parse, natnet):
+    natnet["port_forwards"] = [
+        {"name": "web", "listen": {"ports": "8080"}, "to": {"guest": "vm1", "ports": "80"}},
+        {"name": "ssh", "listen": {"address": "192.0.2.7", "ports": "22"}, "to": {"guest": "vm1"}},
+    ]
+    networks = parse(natnet)
+    rules = rules_of(networks)
+    for item in (
+        {"name": "vm0", "type": "one_to_one", "network": "natnet", "listen": {"address": "192.0.2.7"}, "to": {"guest": "vm0"}},
+        {
+            "name": "shy", "type": "one_to_one", "network": "natnet", "listen": {"address": "192.0.2.8"}, "to": {"guest": "vm1"},
+            "hairpin": False,
+        },
+        {"name": "six", "type": "npt", "network": "natnet", "to": {"subnet": "2001:db8:1::/64"}},
+        {"name": "four", "type": "npt", "source": "10.81.0.0/24", "to": {"subnet": "198.51.100.0/24"}},
+        {"name": "pool", "type": "snat", "source": "10.82.0.0/24", "to": {"address": "192.0.2.10-192.0.2.20"}},
+        {
+            "name": "link", "type": "snat", "source": "10.83.0.0/24", "interface": "eth1",
+            "to": {"address": "192.0.2.10-192.0.2.20"},
+        },
+    ):
+        rules[("lab", item["name"])] = entries.parse_rule(item, "r", {one.name: one for one in networks})
+    translation.check(rules)
+    golden("both_directions.nft", ruleset.transaction(networks, rules))
+    for version in (4, 6):
+        golden(f"both_directions.ipv{version}", iptables_text.text(networks, rules, rules, version))
 
 
 def test_nothing_declared_leaves_no_table():

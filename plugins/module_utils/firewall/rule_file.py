@@ -1,0 +1,68 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Rules of nat_rule from a file: the same options as in a task, checked without Ansible, which takes seconds for many. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import rule_options
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
+
+_SPEC = rule_options()
+_WORDS = {"str": "text", "bool": "true or false", "list": "a list of texts", "dict": "a dictionary"}
+
+
+def items(text, option):
+    """Return the rules in the text of a file, as the option C(rules) would have them; JSON, for the controller reads YAML."""
+    try:
+        rows = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"the file is not JSON: {error}", None, option, "Write a list of rules.") from error
+    if not isinstance(rows, list):
+        raise InvalidInput("the file holds no list", None, option, "Write a list of rules.")
+    return [_item(row, _SPEC, f"{option}[{number}]", None) for number, row in enumerate(rows)]
+
+
+def _item(row, spec: dict[str, dict[str, Any]], path, subject):
+    if not isinstance(row, dict):
+        raise InvalidInput("this is no dictionary", subject, path, f"Give {', '.join(spec)}.")
+    if subject is None and isinstance(row.get("name"), str):
+        subject = row["name"]
+    unknown = row.keys() - spec.keys()
+    if unknown:
+        raise InvalidInput(
+            f"there is no option {min(map(str, unknown))}", subject, f"{path}.{min(map(str, unknown))}", f"Use {', '.join(spec)}."
+        )
+    found = {}
+    for key, rule in spec.items():
+        value = row.get(key)
+        if value is None:
+            if rule.get("required"):
+                raise InvalidInput(f"there is no {key}", subject, f"{path}.{key}", "Give it.")
+            found[key] = rule.get("default")
+        else:
+            found[key] = _value(value, rule, f"{path}.{key}", subject)
+    return found
+
+
+def _value(value, rule, path, subject):
+    kind = rule["type"]
+    if kind == "str":
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)  # a port
+        if isinstance(value, str):
+            if value in rule.get("choices", (value,)):
+                return value
+            raise InvalidInput(f"{value!r} is not one of the choices", subject, path, f"Use {', '.join(rule['choices'])}.")
+    elif kind == "bool":
+        if isinstance(value, bool):
+            return value
+    elif kind == "dict":
+        return _item(value, rule["options"], path, subject)
+    elif isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return value
+    raise InvalidInput(f"{value!r} is not {_WORDS[kind]}", subject, path, f"Give {_WORDS[kind]}.")
