@@ -28,6 +28,7 @@ This folder is written by the Ansible collection virtnet.kvm. It holds what this
 
 networks.d/NAME.json     policy of a network (module net_policy)
 rules.d/SET.json         address translation (module nat_rule); @NAME.json belongs to the network NAME
+openings.sh              what lets packets through tables of others that have no file for it, if there are any
 routes.d/LINK.json       routes on a link that others asked for (module host_iface)
 virtnet.nft              the packet filter made of both, loaded at boot by virtnet-firewall.service
 watch-firewall           run by that service: has it loaded again when somebody else's program flushes it
