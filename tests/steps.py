@@ -46,7 +46,7 @@ COLLECTION = Path("ansible_collections") / "virtnet" / "kvm"
 
 # Scenarios that only `--full` runs; all others are the covering set.
 LONG_SCENARIOS: frozenset[str] = frozenset(
-    {"article", "include_in_play", "isolated", "links", "live", "readme", "template", "vlans"}
+    {"article", "foreign", "include_in_play", "isolated", "links", "live", "readme", "template", "vlans"}
 )
 # Scenarios whose tests are a matrix, of which they choose a covering set themselves unless VIRTNET_TEST_MATRIX is set: seconds
 # that the whole of it may take.

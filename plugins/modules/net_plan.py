@@ -119,7 +119,8 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import deps, engine, models
 from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import convergence_options, network_options
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.rooms import PolicyRoom, TranslationRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.foreign.room import PassingPolicyRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.rooms import TranslationRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Networks
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.networks import NetworkRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.forwarding import ForwardingRoom
@@ -135,7 +136,7 @@ def plan(params, host):
         # What they do not need stays as it is, which is None; False would turn it off.
         rooms.append(("forwarding", ForwardingRoom(host, True, forwarding["ipv6"] or None, False)))
     if wanted:
-        policy = PolicyRoom(host, wanted)
+        policy = PassingPolicyRoom(host, wanted)
         rooms.append(("policy", policy))
         rooms.append(("translation", TranslationRoom(host, "default", None, wanted, False, params["backend"], policy)))
         client = Networks(params["uri"])

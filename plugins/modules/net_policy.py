@@ -45,7 +45,15 @@ notes:
     meaning here.
   - Run it before M(virtnet.kvm.virt_net_model), and with I(state=absent) after it; there is then no moment with a network up
     and its filter not there.
-  - A drop of these rules is final. A packet that they let pass is still seen by libvirt's rules, firewalld's, Docker's.
+  - A drop of these rules is final. A packet that they let pass is still seen by the rules of others. Where firewalld, ufw,
+    Docker, or a DROP policy or closing rule of iptables or nftables drops what the contract allows, exactly that is opened
+    there, told in RV(foreign), and closed when no network needs it any more. Rules that name links or addresses are somebody's
+    will and are left to have their effect.
+  - Towards the host it opens DHCP, DNS and ICMP only; who else may reach the host, its own firewall goes on deciding.
+  - Openings in tables of nftables and in iptables go when their owner loads these anew; the next run puts them back, and the unit
+    does at boot. A firewall that came after the networks, was removed or reloaded is seen by the next run, in check mode too.
+  - A zone of firewalld can only be made by a reload of firewalld, which loses what was not made permanent of other zones; a
+    warning names these.
   - Options of a network that are not given (V(addresses), V(dhcp), V(routes)) stay as they were at the last run.
   - With I(policy.log_drops), drops go to netlink group 64; read them with C(tcpdump -ni nflog:64).
   - Guests of bridged networks are on the LAN, which is outside; nothing of theirs is filtered.
@@ -120,10 +128,10 @@ actions:
   elements: dict
   contains:
     kind:
-      description: V(policy) or V(ruleset).
+      description: V(policy), V(ruleset), or V(opening) in somebody else's firewall.
       type: str
     name:
-      description: Name of the network.
+      description: Name of the network, or of the firewall as in RV(foreign).
       type: str
     op:
       description: V(add), V(update), V(remove) or V(load).
@@ -178,6 +186,24 @@ backend:
   returned: success
   type: str
   sample: nftables
+foreign:
+  description: The firewalls of others on this host that would drop packets of its networks, and what is open in them for these.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: V(docker), V(firewalld), V(iptables), V(nftables) or V(ufw).
+      type: str
+    openings:
+      description: What is there of ours, in the words of that firewall.
+      type: list
+      elements: str
+  sample:
+    - name: docker
+      openings:
+        - iptables -A DOCKER-USER -j VIRTNET_FORWARD
+        - iptables -A VIRTNET_FORWARD -i natbr0 -j ACCEPT
 rendered:
   description: The whole ruleset of the collection on this host, as nft reads it.
   returned: success
@@ -198,7 +224,7 @@ rendered_iptables:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import network_options
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import run_module
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.rooms import PolicyRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.foreign.room import PassingPolicyRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import management
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.spec import GUARD
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import guard
@@ -213,10 +239,8 @@ def main():
         },
         supports_check_mode=True,
     )
-    run_module(
-        module,
-        lambda host: PolicyRoom(host, module.params["networks"], guard.window(module.params), lambda: management.look(host)),
-    )
+    items, window_s = module.params["networks"], guard.window(module.params)
+    run_module(module, lambda host: PassingPolicyRoom(host, items, window_s, lambda: management.look(host)))
 
 
 if __name__ == "__main__":
