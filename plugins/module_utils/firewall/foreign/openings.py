@@ -19,7 +19,7 @@ DROP_IN = os.path.join(f"{boot.UNIT}.d", "openings.conf")
 _DROP_IN_TEXT = f"""\
 {boot.HEADER}
 [Service]
-ExecStart=-/bin/sh {SCRIPT}
+ExecStartPre=-/bin/sh {SCRIPT}
 ExecReload=-/bin/sh {SCRIPT}
 """
 #: A firewall of the host's that has no files of its own which could hold an opening.
