@@ -130,7 +130,8 @@ def looked(machine):
 @pytest.fixture(params=MANAGERS)
 def manager(machine, request):
     before, after = MANAGERS[request.param]
-    machine.run_expect([0], before)
+    # NetworkManager would have them up, sooner or later.
+    machine.run_expect([0], f"{before}; ip link set eth1 up; ip link set eth2 up")
     yield request.param
     Modules(machine)("host_bridge", bridges=[{"name": "vbr0", "state": "absent"}], manager=request.param)
     machine.run(after)
