@@ -74,13 +74,12 @@ class Xtables:
         for version, saved in self._saved.items():
             plan[version] = {}
             for hook in xtables_text.CHAINS:
-                rules = self._canonical(xtables_text.rules(needs, hook, version), version)
+                rules = xtables_text.rules(needs, hook, version)
                 has_ufw = ufw and (version == 4 or _says(UFW_DEFAULTS, "IPV6"))
-                holder = xtables_text.holder(saved, hook, version, has_ufw) if rules else None
-                if holder is None:
+                name, origin = xtables_text.holder(saved, hook, version, has_ufw) or (None, None)
+                if name is None or not rules:
                     continue
-                name, origin = holder
-                chain = xtables_text.CHAINS[hook]
+                chain, rules = xtables_text.CHAINS[hook], self._canonical(rules, version)
                 plan[version][hook] = (origin, rules)
                 told.setdefault(name, []).append(f"{PROGRAMS[version]} -A {origin} -j {chain}")
                 told[name] += [f"{PROGRAMS[version]} -A {chain} {rule}" for rule in rules]
