@@ -179,8 +179,10 @@ class Boot:
             if not os.path.islink(LINK):
                 paths.append(LINK)
                 commands.append(f"systemctl --quiet stop {UNIT_NAME}")
-            # What it watches over may have been something else.
-            commands += ["systemctl daemon-reload", f"systemctl --quiet try-restart {UNIT_NAME}"]
+            commands.append("systemctl daemon-reload")
+            if os.path.islink(LINK) and files.read(WATCH) != watch_text(rendered):
+                # It watches over something else then. A restart loads the files, and what was made by hand is gone.
+                commands.append(f"systemctl --quiet try-restart {UNIT_NAME}")
         return paths, commands
 
     def install(self, rendered):
