@@ -58,13 +58,23 @@ _WATCH_TEXT = """\
 # Run by {unit}: has the rules loaded again when somebody else's program takes them away, as 'nft flush ruleset' does.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
+# What shall be there stands in the files, whoever wrote them last.
 lost() {{
+    if [ -e {rules} ]; then
+        tables=$(nft list tables) || return 1
+        sed -n 's/^table \\(.*\\) {{$/table \\1/p' {rules} | while read -r table; do
+            echo "$tables" | grep -qx "$table" || echo lost
+        done | grep -q lost && return 0
+    fi
 {checks}
     return 1
 }}
 
 # A line for each thing that comes or goes (nft 1.1 takes no 'destroy' here), and one for what went before anybody listened.
-{{ (sleep 1; echo delete) & exec nft monitor {what}; }} | while read -r line; do
+# A table goes as a whole; of iptables it is a rule.
+what=tables
+if [ -e {iptables} ] || [ -e {ip6tables} ]; then what=rules; fi
+{{ (sleep 1; echo delete) & exec nft monitor $what; }} | while read -r line; do
     case $line in add*) continue ;; esac
     lost || continue
     # While a run of ours holds the lock they may be gone for good.
@@ -111,20 +121,16 @@ def unit_text(rendered):
     )
 
 
-def watch_text(rendered):
-    """Return the script that looks after what is Rendered. Pure."""
-    tables = nft.tables_of(rendered.nft)
-    checks = ["tables=$(nft list tables) || return 1"] if tables else []
-    checks += [f"echo \"$tables\" | grep -qx 'table {one}' || return 0" for one in tables]
-    versions = [version for version, text in rendered.iptables.items() if text]
-    for version in versions:
+def watch_text():
+    """Return the script that looks after what the files say. Pure."""
+    jumps = " ".join(f'"{hook} -j {chain}"' for hook, chain in iptables_text.JUMPS)
+    checks = []
+    for version, path in IPTABLES.items():
         table = " ".join([iptables.command(version), *iptables.WAIT, "-t nat"])
-        jumps = " ".join(f'"{hook} -j {chain}"' for hook, chain in iptables_text.JUMPS)
-        checks.append(f"for jump in {jumps}; do {table} -C $jump 2> /dev/null || return 0; done")
+        checks.append(f"[ ! -e {path} ] || for jump in {jumps}; do {table} -C $jump 2> /dev/null || return 0; done")
     return _WATCH_TEXT.format(
-        header=HEADER, unit=UNIT_NAME, lock=os.path.join(RUN, "lock"), checks="\n".join(f"    {one}" for one in checks),
-        # A table goes as a whole; of iptables it is a rule.
-        what="rules" if versions else "tables",
+        header=HEADER, unit=UNIT_NAME, lock=os.path.join(RUN, "lock"), rules=RULES, iptables=IPTABLES[4], ip6tables=IPTABLES[6],
+        checks="\n".join(f"    {one}" for one in checks),
     )
 
 
@@ -142,7 +148,7 @@ class Boot:
             text = rendered.iptables[version]
             found[iptables.PROGRAMS[version]] = (path, iptables_file(text) if text else None)
         if has_systemd():
-            found["watch"] = (WATCH, None if rendered.empty else watch_text(rendered))
+            found["watch"] = (WATCH, None if rendered.empty else watch_text())
             found["unit"] = (UNIT, None if rendered.empty else unit_text(rendered))
         return found
 
@@ -180,9 +186,6 @@ class Boot:
                 paths.append(LINK)
                 commands.append(f"systemctl --quiet stop {UNIT_NAME}")
             commands.append("systemctl daemon-reload")
-            if os.path.islink(LINK) and files.read(WATCH) != watch_text(rendered):
-                # It watches over something else then. A restart loads the files, and what was made by hand is gone.
-                commands.append(f"systemctl --quiet try-restart {UNIT_NAME}")
         return paths, commands
 
     def install(self, rendered):

@@ -217,11 +217,6 @@ class Nft:
         return lines
 
 
-def tables_of(text):
-    """Return the tables, as nft lists them, that the transaction leaves behind. Pure."""
-    return re.findall(r"^table (\w+ \w+) \{", text, re.MULTILINE)
-
-
 def text_has_tables(text):
     """Return whether the transaction leaves any table behind. Pure."""
     return "\ntable " in text
