@@ -50,7 +50,7 @@ LONG_SCENARIOS: frozenset[str] = frozenset(
 )
 # Scenarios whose tests are a matrix, of which they choose a covering set themselves unless VIRTNET_TEST_MATRIX is set: seconds
 # that the whole of it may take.
-MATRICES = {"guard": 1500, "managers": 4500}
+MATRICES = {"guard": 1500, "managers": 4500, "modules": 3000}
 
 # How much of a host's state after a failure is printed; all of it is in a file, which a CI machine may not keep.
 EVIDENCE_LINES = 600

@@ -11,8 +11,8 @@ import os
 import pytest
 from module_calls import Modules
 
-#: Scenarios whose tests take long, look at one host each, and need nothing of each other.
-SHARED_OUT = ("guard",)
+#: Files of tests that take long, look at one host each, and need nothing of each other: {scenario: their names, None for all}.
+SHARED_OUT = {"guard": None, "modules": ("test_flushed.py", "test_nat_kinds.py")}
 
 
 @pytest.fixture
@@ -46,6 +46,11 @@ def host_of(item):
     return host.backend.host if host else ""
 
 
+def is_shared_out(item):
+    scenario = item.path.parent.parent.name
+    return scenario in SHARED_OUT and (SHARED_OUT[scenario] is None or item.path.name in SHARED_OUT[scenario])
+
+
 def shared_out(items, hosts):
     """Return those of the tests of two hosts that are to run: each on one of them, all pairs of host and parameter among them."""
     order = {}
@@ -63,7 +68,7 @@ def shared_out(items, hosts):
 def pytest_collection_modifyitems(config, items):
     """With several processes (`numprocesses`, `dist: each`) each has its own hosts, and their tests in their order.
 
-    Of the scenarios in SHARED_OUT each test runs on one host only, unless the whole matrix is asked for.
+    Of the files in SHARED_OUT each test runs on one host only, unless the whole matrix is asked for.
     """
     worker = getattr(config, "workerinput", None)
     if worker is None:
@@ -71,8 +76,9 @@ def pytest_collection_modifyitems(config, items):
     hosts = sorted({host_of(item) for item in items})
     number = int(worker["workerid"].removeprefix("gw"))
     mine = items
-    if not os.environ.get("VIRTNET_TEST_MATRIX") and all(item.path.parent.parent.name in SHARED_OUT for item in items):
-        mine = shared_out(items, hosts)
+    if not os.environ.get("VIRTNET_TEST_MATRIX"):
+        chosen = shared_out([item for item in items if is_shared_out(item)], hosts)
+        mine = [item for item in items if not is_shared_out(item) or item in chosen]
     mine = [item for item in mine if hosts.index(host_of(item)) % worker["workercount"] == number]
     config.hook.pytest_deselected(items=[item for item in items if item not in mine])
     items[:] = mine

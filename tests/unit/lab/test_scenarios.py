@@ -46,11 +46,11 @@ TOLD = [
 ]
 
 
-def lines_of(folder, tests, *options):
+def lines_of(folder, tests, *options, name="test_it.py"):
     """Run tests beside the scenarios' conftest.py; return the lines of what pytest says."""
     shutil.copy(SCENARIOS / "conftest.py", folder)
     (folder / "pytest.ini").write_text("[pytest]\naddopts = --import-mode=importlib -p no:cacheprovider --tb=no\n")
-    (folder / "test_it.py").write_text(tests)
+    (folder / name).write_text(tests)
     (folder / "inventory").write_text("kvm1\nkvm2\n")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(SCENARIOS), "PYTEST_ADDOPTS": "", "NO_COLOR": "1"}
@@ -93,16 +93,23 @@ def test_other(host, addressing, figure):
 """
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_a_long_scenario_is_shared_out(tmp_path, monkeypatch, whole):
-    """Each test runs on one host, each parameter on both; all of it on both if the matrix is asked for."""
-    if whole:
+@pytest.mark.parametrize(
+    ("scenario", "name", "whole"),
+    [
+        ("guard", "test_it.py", False), ("guard", "test_it.py", True), ("modules", "test_flushed.py", False),
+        ("modules", "test_it.py", True),
+    ],
+)
+def test_a_long_scenario_is_shared_out(tmp_path, monkeypatch, scenario, name, whole):
+    """Each test runs on one host, each parameter on both; all of it on both in other files, or if the matrix is asked for."""
+    if whole and scenario == "guard":
         monkeypatch.setenv("VIRTNET_TEST_MATRIX", "whole")
     else:
         monkeypatch.delenv("VIRTNET_TEST_MATRIX", raising=False)
-    folder = tmp_path / "guard" / "tests"
+    folder = tmp_path / scenario / "tests"
     folder.mkdir(parents=True)
-    lines = lines_of(folder, MATRIX, "--hosts=ansible://all", "--ansible-inventory=inventory", "-n", "2", "--dist", "each")
+    options = ("--hosts=ansible://all", "--ansible-inventory=inventory", "-n", "2", "--dist", "each")
+    lines = lines_of(folder, MATRIX, *options, name=name)
     told = [line.split(": ") for line in lines if line.startswith(("kvm1: ", "kvm2: "))]
     assert len({tuple(one) for one in told}) == len(told) == (14 if whole else 7), "\n".join(lines)
     assert {text for _host, text in told} == {
