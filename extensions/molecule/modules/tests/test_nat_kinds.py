@@ -288,9 +288,11 @@ def test_a_conversation_ends_with_the_rule_that_it_stands_by(modules, segment, b
     """The same sockets again: conntrack knows them, and would go on translating as before."""
     call = {"set": "kinds", "backend": backend, "networks": [NETWORK], "purge": True}
     modules.run("nat_rule", **call, rules=[*ONE, *NPT[1:]])
+    # Sockets of its own: those of the other backend are remembered as they were without rules.
+    port = 5555 + 10 * BACKENDS.index(backend)
     rows = [
-        ("out", "192.0.2.7", 4646, 5555), ("k2", "198.51.100.2", 4646, 5555), ("k3", "fd51::2", 4646, 5556),
-        ("out", "2001:db8:1::3", 4646, 5557),
+        ("out", "192.0.2.7", 4646, port), ("k2", "198.51.100.2", 4646, port), ("k3", "fd51::2", 4646, port + 1),
+        ("out", "2001:db8:1::3", 4646, port + 2),
     ]  # fmt: skip
     told = ["k2 198.51.100.2", "out 192.0.2.7", "out 2001:db8:1::3", "k3 fd51::2"]
     assert [one[1] for one in segment.answers(rows).values()] == told
