@@ -17,7 +17,7 @@ FIREWALLS = {
     "iptables": {
         "start": "for t in iptables ip6tables; do $t -A INPUT -i lo -j ACCEPT; $t -A INPUT -p tcp --dport 22 -j ACCEPT; "
         "$t -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; $t -A INPUT -i eth0 -p ipv6-icmp -j ACCEPT; "
-        "$t -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; $t -P INPUT DROP; $t -P FORWARD DROP; done",
+        "$t -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; $t -P INPUT DROP; $t -P FORWARD DROP; $t -P OUTPUT ACCEPT; done",
         "reload": "iptables-save > /tmp/forsave; sed -i '/VIRTNET_/d' /tmp/forsave; iptables-restore /tmp/forsave",
         "damage": "iptables -F VIRTNET_FORWARD",
         "stop": "for t in iptables ip6tables; do $t -P INPUT ACCEPT; $t -P FORWARD ACCEPT; $t -F INPUT; "
@@ -210,3 +210,5 @@ def test_a_firewall_of_others(site, host, modules, kind):
     # One that is stopped, but still installed, keeps what its next start needs.
     assert names(modules.run("net_policy", **wanted)) == (["firewalld"] if kind == "firewalld" else [])
     site.holds("it is gone")
+    assert modules.run("net_policy", networks=site.gone)["foreign"] == []
+    assert not host.run("find /etc/firewalld -name 'virtnet-*'").stdout
