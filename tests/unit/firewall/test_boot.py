@@ -56,4 +56,3 @@ def watch(tmp_path, monkeypatch):
 def test_the_watch_has_loaded_again_what_is_lost_and_only_then(watch, text, tables, jumps, reloaded):
     said = watch(text, tables, jumps)
     assert set(said) == ({"reload virtnet-firewall.service"} if reloaded else set())
-
