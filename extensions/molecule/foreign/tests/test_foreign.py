@@ -18,7 +18,8 @@ FIREWALLS = {
         "start": "for t in iptables ip6tables; do $t -A INPUT -i lo -j ACCEPT; $t -A INPUT -p tcp --dport 22 -j ACCEPT; "
         "$t -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; $t -A INPUT -i eth0 -p ipv6-icmp -j ACCEPT; "
         "$t -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; $t -P INPUT DROP; $t -P FORWARD DROP; "
-        "$t -P OUTPUT ACCEPT; done",
+        # What a restore makes of empty chains is there beforehand.
+        "$t -P OUTPUT ACCEPT; done; iptables-save > /tmp/forsave; iptables-restore /tmp/forsave",
         "reload": "iptables-save > /tmp/forsave; sed -i '/VIRTNET_/d' /tmp/forsave; iptables-restore /tmp/forsave",
         "damage": "iptables -F VIRTNET_FORWARD",
         "stop": "for t in iptables ip6tables; do $t -P INPUT ACCEPT; $t -P FORWARD ACCEPT; $t -F INPUT; "
