@@ -52,8 +52,8 @@ def rules(host, modules):
     finally:
         for name in ("nat_rule", "net_policy"):
             modules.run(name, networks=gone)
-        # Others' rules went with ours.
-        host.run_test("systemctl try-restart libvirtd.service")
+        # What nftables.service loaded goes as it came; others' rules went with ours.
+        host.run_test("systemctl stop nftables.service && systemctl try-restart libvirtd.service")
 
 
 @pytest.mark.parametrize("how", FLUSHES)
