@@ -475,6 +475,19 @@ options:
             description: Log what is dropped.
             type: bool
             default: false
+          rate:
+            description:
+              - What a guest may send beyond its own segment in a second, its host included; more is dropped.
+              - A guest is told by its MAC address. After a pause it may send as much at once.
+              - For bytes in a second see O(bandwidth).
+            type: dict
+            suboptions:
+              packets:
+                description: Packets in a second, 1 to 10000000.
+                type: int
+              connections:
+                description: New conversations in a second, 1 to 10000000; those that it is asked for from outside do not count.
+                type: int
       port_forwards:
         description: Ports of the host that lead to guests; with I(model=nat) only.
         type: list

@@ -195,6 +195,7 @@ def network_options():
                 "anti_spoofing": {"type": "bool", "default": True},
                 "port_isolation": {"type": "bool", "default": False},
                 "log_drops": {"type": "bool", "default": False},
+                "rate": {"type": "dict", "options": {"packets": {"type": "int"}, "connections": {"type": "int"}}},
             },
         },
         "port_forwards": {

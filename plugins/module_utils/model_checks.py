@@ -68,6 +68,8 @@ def _check_bridged(network):
     for key in ("host_access", "deny_host", "log_drops"):
         if getattr(network.policy, key):
             refuse(network, f"policy.{key}", f"{key} with the model bridged", "Its guests are on the LAN; use the model routed.")
+    if network.policy.rate.packets or network.policy.rate.connections:
+        refuse(network, "policy.rate", "rate with the model bridged", "Use bandwidth, or the model routed.")
     if network.attach == "macvtap":
         for key in ("mtu", "stp", "carrier_tap"):
             if getattr(network, key):

@@ -18,6 +18,8 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidI
 from ansible_collections.virtnet.kvm.plugins.module_utils.model_services import Dhcp, Dns
 
 MODELS = ("isolated", "routed", "nat", "bridged")
+#: What a rate can be at most, in a second: more than any link of a guest carries.
+RATE_MAX = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,14 @@ class Access:
 
 
 @dataclass(frozen=True)
+class Rate:
+    """What a guest may send in a second beyond its segment; None is without a limit."""
+
+    packets: Optional[int] = None
+    connections: Optional[int] = None
+
+
+@dataclass(frozen=True)
 class Policy:
     allow_to: tuple = ()
     host_access: tuple = ()
@@ -37,6 +47,7 @@ class Policy:
     anti_spoofing: bool = True
     port_isolation: bool = False
     log_drops: bool = False
+    rate: Rate = Rate()
 
 
 @dataclass(frozen=True)
@@ -134,7 +145,15 @@ def _policy(item, option, name):
         item.get("anti_spoofing") is not False,
         bool(item.get("port_isolation")),
         bool(item.get("log_drops")),
+        _rate(item.get("rate"), f"{option}.rate", name),
     )
+
+
+def _rate(item, option, name):
+    limits = {key: number for key, number in (item or {}).items() if number is not None}
+    for key, number in limits.items():
+        values.number(number, 1, RATE_MAX, f"{key} in a second", f"{option}.{key}", name)
+    return Rate(**limits)
 
 
 def parse_port_forward(item, option, name):

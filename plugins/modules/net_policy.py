@@ -56,6 +56,8 @@ notes:
     warning names these.
   - Options of a network that are not given (V(addresses), V(dhcp), V(routes)) stay as they were at the last run.
   - With I(policy.log_drops), drops go to netlink group 64; read them with C(tcpdump -ni nflog:64).
+  - With I(policy.rate), each guest has as much as the others; what the kernel counts is kept in the rules' own sets, for at most
+    65535 guests of a network.
   - Guests of bridged networks are on the LAN, which is outside; nothing of theirs is filtered.
   - I(policy.allow_to) is refused where libvirt's own rules would drop the packets behind these, into a network with
     I(firewall=libvirt), and from or to an isolated network whose bridge is libvirt's.

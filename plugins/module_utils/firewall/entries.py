@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import models, values
@@ -71,8 +72,13 @@ def network_entry(network):
             "anti_spoofing": policy.anti_spoofing,
             "port_isolation": policy.port_isolation,
             "log_drops": policy.log_drops,
+            **({"rate": _limits(policy.rate)} if _limits(policy.rate) else {}),
         },
     }
+
+
+def _limits(rate):
+    return {key: value for key, value in dataclasses.asdict(rate).items() if value is not None}
 
 
 def with_kept(item, stored):

@@ -20,6 +20,7 @@ import shutil
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, MissingDependency
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import drift
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import MARK
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.ruleset import FAMILIES, NAME, replacement
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import RUN
@@ -51,6 +52,8 @@ def canonical(listing):
                 {key: value for key, value in body.items() if key not in ("family", "table", "chain")}
             )
             continue
+        if "timeout" in body.get("flags", ()):
+            body.pop("elem", None)  # what the kernel met on its way; nft 1.0 does not say "dynamic" here
         if "elem" in body:
             body["elem"] = sorted(body["elem"], key=_encode)
         table[f"{kind} {body['name']}"] = {
@@ -62,43 +65,6 @@ def canonical(listing):
 def digest(tables):
     """Return a digest of the canonical form. Pure."""
     return hashlib.sha256(_encode(tables).encode()).hexdigest()
-
-
-def differences(expected, found):
-    """Return what was changed by hand, as sentences: objects, elements, rules gone, added or reordered. Pure."""
-    lines = []
-    for table in sorted(set(expected) | set(found)):
-        if table not in found:
-            lines.append(f"table {table} is gone")
-            continue
-        if table not in expected:
-            lines.append(f"table {table} is there unasked")
-            continue
-        before, after = expected[table], found[table]
-        for name in sorted(set(before) | set(after)):
-            if before.get(name) == after.get(name):
-                continue
-            lines.extend(f"table {table}, {name}: {text}" for text in _object_differences(before.get(name), after.get(name)))
-    return lines
-
-
-def _object_differences(expected, found):
-    if expected is None:
-        return ["there unasked"]
-    if found is None:
-        return ["gone"]
-    a = expected if isinstance(expected, list) else expected.get("elem", [])
-    b = found if isinstance(found, list) else found.get("elem", [])
-    what = "rule" if isinstance(expected, list) else "element"
-    known, present = [set(map(_encode, side)) for side in (a, b)]
-    lines = []
-    if present - known:
-        lines.append(f"{len(present - known)} {what}(s) added, such as {min(present - known)}")
-    if known - present:
-        lines.append(f"{len(known - present)} {what}(s) gone, such as {min(known - present)}")
-    if not lines:
-        lines.append("rules repeated or in another order" if what == "rule" else "defined otherwise")
-    return lines
 
 
 def readable(listing):
@@ -211,7 +177,7 @@ class Nft:
         """Return what in the kernel is not as C(text) says, as sentences; an empty list if nothing."""
         if digest(found) == self.expected_digest(text):
             return []
-        lines = differences(self.expected(text), found)
+        lines = drift.differences(self.expected(text), found, text)
         if len(lines) > _FAR_LINES:
             lines = [*lines[:_FAR_LINES], f"and {len(lines) - _FAR_LINES} more"]
         return lines

@@ -47,6 +47,11 @@ class Table:
         """Add a map of C({'key : value': what it is there for}); return whether it has any element."""
         return self._collection("map", name, kind, elements, interval, about)
 
+    def add_buckets(self, name, kind, size, memory, about=None):
+        """Add a set that the kernel fills as it meets packets: at most C(size) elements, each kept C(memory) seconds."""
+        lines = [f"set {name} {{", f"    type {kind}", f"    size {size}", "    flags dynamic,timeout", f"    timeout {memory}s"]
+        self._add(name, [*lines, "}"], about)
+
     def _collection(self, word, name, kind, elements, interval, about):
         if not elements:
             return False

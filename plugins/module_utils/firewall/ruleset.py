@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import contract, models, names
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import spoofing, translation
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import rates, spoofing, translation
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import Table, concat, port_range, quoted
 
 NAME = "virtnet"
@@ -103,6 +103,7 @@ def _contract(table, inner, networks, rules):
         table.add_set(f"{model}_bridges", "ifname", _bridges(of_model), about=f"Bridges of {model} networks")
     refuse = _refuse(table, inner)
     spoofing.add_source_guard(table, inner, refuse)
+    rates.add(table, inner, refuse)
     _own_bridge(table, inner, refuse)
     _exceptions(table, inner, by_name)
     targets = translation.add_targets(table, rules)

@@ -24,7 +24,7 @@ FOREIGN_MODES = ("private", "vepa", "passthrough", "hostdev")
 ROOT = "network"
 #: Options of an item that only the firewall's store knows.
 STORED = ("uplink", "subnets", "masquerade", "policy")
-POLICY = ("allow_to", "host_access", "deny_host", "anti_spoofing", "port_isolation", "log_drops")
+POLICY = ("allow_to", "host_access", "deny_host", "anti_spoofing", "port_isolation", "log_drops", "rate")
 
 
 #: What libvirt puts before a MAC that it chose itself; one of another kind was chosen by somebody.

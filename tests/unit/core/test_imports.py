@@ -48,6 +48,7 @@ KIND = {
     # Rooms.
     "firewall/boot": "effects",
     "firewall/conversations": "effects",
+    "firewall/drift": "pure",
     "firewall/entries": "pure",
     "firewall/foreign/firewalld": "effects",
     "firewall/foreign/firewalld_text": "pure",
@@ -63,6 +64,7 @@ KIND = {
     "firewall/nft": "effects",
     "firewall/nfttext": "pure",
     "firewall/pairs": "pure",
+    "firewall/rates": "pure",
     "firewall/rooms": "effects",
     "firewall/rule_file": "pure",
     "firewall/ruleset": "pure",

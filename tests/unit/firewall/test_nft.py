@@ -9,7 +9,7 @@ import json
 
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, MissingDependency
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import nft
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import drift, nft
 
 # As nft 1.0.6 prints it.
 LISTING = json.loads("""
@@ -58,24 +58,24 @@ def test_handles_and_the_order_of_elements_do_not_count():
         objects[2]["set"]["elem"].reverse()
 
     assert change(other) == nft.canonical(LISTING)
-    assert nft.differences(nft.canonical(LISTING), change(other)) == []
+    assert drift.differences(nft.canonical(LISTING), change(other)) == []
 
 
 @pytest.mark.parametrize(
     ("what", "told"),
     [
-        (lambda objects: objects.pop(5), ["rules of chain forward: 1 rule(s) gone"]),
-        (lambda objects: objects.insert(5, objects[5]), ["rules of chain forward: rules repeated or in another order"]),
-        (lambda objects: objects.insert(5, objects.pop(6)), ["rules of chain forward: rules repeated or in another order"]),
-        (lambda objects: objects[5]["rule"].update(expr=[{"return": None}]), ["1 rule(s) added, such as", "1 rule(s) gone"]),
-        (lambda objects: objects[2]["set"]["elem"].append("c"), ['nat_bridges: 1 element(s) added, such as "c"']),
-        (lambda objects: objects[2]["set"].pop("elem"), ['nat_bridges: 2 element(s) gone, such as "a"']),
-        (lambda objects: objects[4]["chain"].update(policy="drop"), ["chain forward: defined otherwise"]),
-        (lambda objects: objects.pop(2), ["set nat_bridges: gone"]),
+        (lambda objects: objects.pop(5), ["chain forward of table inet virtnet: 1 rule gone"]),
+        (lambda objects: objects.insert(5, objects[5]), ["inet virtnet: rules repeated or in another order"]),
+        (lambda objects: objects.insert(5, objects.pop(6)), ["inet virtnet: rules repeated or in another order"]),
+        (lambda objects: objects[5]["rule"].update(expr=[{"return": None}]), ["1 rule gone", "1 rule added by hand, such as"]),
+        (lambda objects: objects[2]["set"]["elem"].append("c"), ["c: added by hand to set nat_bridges of table inet virtnet"]),
+        (lambda objects: objects[2]["set"].pop("elem"), ["a, b: gone from set nat_bridges"]),
+        (lambda objects: objects[4]["chain"].update(policy="drop"), ["chain forward of table inet virtnet: defined otherwise"]),
+        (lambda objects: objects.pop(2), ["set nat_bridges of table inet virtnet: gone"]),
     ],
 )
 def test_what_was_changed_by_hand_is_told(what, told):
-    lines = nft.differences(nft.canonical(LISTING), change(what))
+    lines = drift.differences(nft.canonical(LISTING), change(what))
     assert len(lines) == len(told)
     for line, words in zip(lines, told):
         assert words in line
@@ -84,8 +84,8 @@ def test_what_was_changed_by_hand_is_told(what, told):
 
 def test_whole_tables():
     found = nft.canonical(LISTING)
-    assert nft.differences(found, {}) == ["table inet virtnet is gone"]
-    assert nft.differences({}, found) == ["table inet virtnet is there unasked"]
+    assert drift.differences(found, {}) == ["table inet virtnet is gone"]
+    assert drift.differences({}, found) == ["table inet virtnet is there unasked"]
 
 
 class Host:
