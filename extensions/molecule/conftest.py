@@ -12,7 +12,7 @@ import pytest
 from module_calls import Modules
 
 #: Files of tests that take long, look at one host each, and need nothing of each other: {scenario: their names, None for all}.
-SHARED_OUT = {"guard": None, "modules": ("test_flushed.py", "test_nat_kinds.py")}
+SHARED_OUT = {"guard": None, "modules": ("test_flushed.py", "test_nat_kinds.py", "test_rates.py")}
 
 
 @pytest.fixture

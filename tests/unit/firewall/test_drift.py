@@ -82,8 +82,9 @@ def test_of_many_three_are_named(parse):
     text = transaction(parse)
     element = [{"concat": ["tcp", 8080]}, {"concat": ["10.64.101.2", 8080]}]
     ports = [[{"concat": ["tcp", port]}, {"concat": ["10.64.101.2", port]}] for port in range(8080, 8090)]
-    where = "table inet virtnet (Port forwards)"
+    named = ", ".join(f"web/www{port} (tcp . {port})" for port in (8081, 8082, 8083))
+    where = "of table inet virtnet (Port forwards)"
     tables = {"inet virtnet": {"map forwards4": {"elem": ports}}}
     assert drift.differences(tables, {"inet virtnet": {"map forwards4": {"elem": [element]}}}, text) == [
-        f"{', '.join(f'web/www{port} (tcp . {port})' for port in (8081, 8082, 8083))} and 6 more: gone from map forwards4 of {where}"
+        f"{named} and 6 more: gone from map forwards4 {where}"
     ]
