@@ -153,15 +153,18 @@ def between(before, after):
 
 def dynamic_away(port):
     """Return the lines that take from a link what came by DHCP or router advertisement."""
-    return _dynamic_routes_away(port) + _dynamic_addresses_away(port)
+    return _dynamic_routes_away(port) + _dynamic_addresses_away(port, "inet6") + _dynamic_addresses_away(port, "inet")
 
 
 def _dynamic_routes_away(port):
     return [route_line("del", port.name, forms.route(row)) for row in port.dynamic_routes]
 
 
-def _dynamic_addresses_away(port):
-    return [f"address del {row['local']}/{row['prefixlen']} dev {port.name}" for row in reversed(port.dynamic)]
+def _dynamic_addresses_away(port, family):
+    return [
+        f"address del {row['local']}/{row['prefixlen']} dev {port.name}"
+        for row in reversed(port.dynamic) if row["family"] == family
+    ]
 
 
 def dynamic_onto(name, source):
@@ -212,6 +215,9 @@ def moved(before, after, ports, source=None, onto=None):
         if source:
             lines += _dynamic_routes_away(source)
             lines += arriving if onto != after["name"] else []
+            # Before those that stay of themselves: while one without a route is there, the kernel leaves the route that
+            # another of its subnet had (check_cleanup_prefix_route() in net/ipv6/addrconf.c).
+            lines += _dynamic_addresses_away(source, "inet6")
         for one, other in ports:
             port = one.get("port") or {}
             if before and port.get("vlans") is not None:
@@ -221,10 +227,10 @@ def moved(before, after, ports, source=None, onto=None):
             # A bridge takes over the MTU and the MAC of its ports until somebody has set them.
             lines += [f"link set dev {after['name']} address {after['mac']}", f"link set dev {after['name']} mtu {after['mtu']}"]
         if source and onto == after["name"]:
-            lines += _dynamic_addresses_away(source) + arriving
+            lines += _dynamic_addresses_away(source, "inet") + arriving
         lines += change(first, after, nodad=True)
         if source and onto != after["name"]:
-            lines += _dynamic_addresses_away(source)
+            lines += _dynamic_addresses_away(source, "inet")
     return lines + (_dynamic_routes_onto(onto, source) if source else [])
 
 
