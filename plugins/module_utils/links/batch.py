@@ -89,10 +89,12 @@ def create(form):
     return lines + change(bare, form)
 
 
-def change(before, after, nodad=False):
+def change(before, after, nodad=False, later=False):
     """Return the lines that lead from one form of a link to another one.
 
     :param nodad: new IPv6 addresses are usable at once: they were this host's a moment ago, on another link.
+    :param later: they are for later (a way back), when a router or a DHCP server may have given the link addresses that nobody
+        knows of yet; what loses all of its addresses loses these too.
     """
     name = after["name"]
     if any(key in after and before.get(key) != after[key] for key in BORN_WITH):
@@ -118,6 +120,10 @@ def change(before, after, nodad=False):
     gone = [one for one in before["addresses"] if one not in after["addresses"]]
     old, new = forms.all_routes(before), forms.all_routes(after)
     lines += [route_line("del", name, one) for one in old if one not in new]
+    if later and gone and not after["addresses"]:
+        # First: while one without a route of its own is there, the kernel leaves the route that another one of its subnet had
+        # (check_cleanup_prefix_route() in net/ipv6/addrconf.c).
+        lines.append(f"address flush dev {name} dynamic")
     # The kernel drops the secondaries of an IPv4 address with it: last first, and what stays is said again.
     lines += [f"address del {one} dev {name}" for one in reversed(gone)]
     more = " nodad" if nodad else ""
@@ -194,11 +200,12 @@ def _dynamic_routes_onto(name, source):
     return lines
 
 
-def moved(before, after, ports, source=None, onto=None):
+def moved(before, after, ports, source=None, onto=None, later=False):
     """Return the lines that lead from one form of a bridge to another together with its ports.
 
     :param ports: [(form before, form after), ...] of the links that join or leave it.
     :param source: forms.Link whose dynamic addresses and routes go to the link C(onto).
+    :param later: as in change().
     """
     # A gateway may be static, or look so (dhclient's), and its subnet an address's that came by DHCP: such routes go before
     # these addresses and come after them.
@@ -207,7 +214,7 @@ def moved(before, after, ports, source=None, onto=None):
         lines = [f"link delete dev {before['name']}", *arriving]
         before_ports = [{**one, "bridge": None} for one, _other in ports]
         for one, (_old, other) in zip(before_ports, ports):
-            lines += _link_local_again(one, other) + change(one, other, nodad=True)
+            lines += _link_local_again(one, other) + change(one, other, nodad=True, later=later)
     else:
         empty = {"addresses": [], "gateway": [], "routes": []}
         first = forms.down({**after, **({key: before[key] for key in empty} if before else empty)})
@@ -215,20 +222,19 @@ def moved(before, after, ports, source=None, onto=None):
         if source:
             lines += _dynamic_routes_away(source)
             lines += arriving if onto != after["name"] else []
-            # Before those that stay of themselves: while one without a route is there, the kernel leaves the route that
-            # another of its subnet had (check_cleanup_prefix_route() in net/ipv6/addrconf.c).
+            # Before the others, as in change().
             lines += _dynamic_addresses_away(source, "inet6")
         for one, other in ports:
             port = one.get("port") or {}
             if before and port.get("vlans") is not None:
                 one = {**one, "port": {**port, "vlans": _after_default(port["vlans"], before, after)}}
-            lines += change(one, other, nodad=True)
+            lines += change(one, other, nodad=True, later=later)
         if ports:
             # A bridge takes over the MTU and the MAC of its ports until somebody has set them.
             lines += [f"link set dev {after['name']} address {after['mac']}", f"link set dev {after['name']} mtu {after['mtu']}"]
         if source and onto == after["name"]:
             lines += _dynamic_addresses_away(source, "inet") + arriving
-        lines += change(first, after, nodad=True)
+        lines += change(first, after, nodad=True, later=later)
         if source and onto != after["name"]:
             lines += _dynamic_addresses_away(source, "inet")
     return lines + (_dynamic_routes_onto(onto, source) if source else [])

@@ -173,9 +173,9 @@ class BridgeRoom(LinkRoom):
         if current is None and moves:
             undo = []  # it goes with its profile
         elif moves:
-            undo = batch.moved(self.for_ip(after), self.for_ip(current), undo_pairs, None, None)
+            undo = batch.moved(self.for_ip(after), self.for_ip(current), undo_pairs, later=True)
         else:
-            undo = batch.moved(after, current, undo_pairs, source if back else None, back)
+            undo = batch.moved(after, current, undo_pairs, source if back else None, back, later=True)
         undo += self._out_of_default(leaving, current)
         if current is not None and not pairs and not batch.between(current, after):
             lines, undo = [], []
@@ -438,7 +438,8 @@ class BridgeRoom(LinkRoom):
         pairs = [(old, new) for old, new in pairs if new["name"] not in moves]
         if moves:
             early, source, onto, dynamic = self._changes(own, texts), None, None, None
-        undo = batch.moved(after, back, [(b, a) for a, b in pairs], dynamic, item.name) + self._out_of_default(ports, current)
+        undo = batch.moved(after, back, [(b, a) for a, b in pairs], dynamic, item.name, later=True)
+        undo += self._out_of_default(ports, current)
         return self.op(
             item, current, after, texts, lines=(batch.moved(current, after, pairs, source, onto), undo),
             own=own, early=early, moves=moves, effect="recreate" if guests else ("live" if taken else "none"),
