@@ -22,6 +22,8 @@ import testinfra
 PROGRAM = Path(__file__).resolve().parents[2] / "roles" / "lab_hosts" / "files"
 #: The machines on the LAN that tests make a host deaf to; C(ctl) is the controller.
 OTHERS = ("ctl", "gateway1")
+#: An address of a prefix that a router has told of; it comes a moment after the router's route.
+ADVERTISED = re.compile(r"inet6 \S+ scope global.* dynamic")
 LOOK = (
     "ip -o address show | sed 's/^[0-9]*: //; s/nodad *//; s/ *\\\\.*//; /lo /d'; ip route | sed 's/ metric 100\\b//';"
     " ip -6 route | sed 's/ expires.*//; s/ pref medium//; s/nhid [0-9]* //' | sort;"
@@ -57,7 +59,7 @@ def look(host, way=console, router=True):
     for _again in range(120):
         text = way(host, LOOK)
         here = "default" in text and variables(host)["lab_hosts_address"] in text and "tentative" not in text
-        if here and ("proto ra" in text or not router):
+        if here and (not router or ("proto ra" in text and ADVERTISED.search(text))):
             break
         time.sleep(0.25)
     return text
