@@ -22,6 +22,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, MissingDependency
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import MARK
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.ruleset import FAMILIES, NAME, replacement
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.spoofing import LEARNT, SOURCE6
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import RUN
 
 EXPECTED = os.path.join(RUN, "nft-expected.json")
@@ -51,6 +52,8 @@ def canonical(listing):
                 {key: value for key, value in body.items() if key not in ("family", "table", "chain")}
             )
             continue
+        if body["name"] == LEARNT:
+            body.pop("elem", None)  # packets put them there
         if "elem" in body:
             body["elem"] = sorted(body["elem"], key=_encode)
         table[f"{kind} {body['name']}"] = {
@@ -102,7 +105,14 @@ def _object_differences(expected, found):
 
 
 def readable(listing):
-    """Return an C(nft list) as nft reads it: 1.1 has a name for this field, but lists its values in pairs as numbers. Pure."""
+    """Return an C(nft list) as nft reads it. Pure.
+
+    1.1 has a name for the field of an advertisement, but lists its values in pairs as numbers; and nft lists bytes by the name
+    of the field that they are, which in a set of bytes it then refuses.
+    """
+    for field, bytes_ in (("ip6 saddr", SOURCE6), ("icmpv6 taddr", "@th,64,128")):
+        listing = listing.replace(f"{field} @{LEARNT}", f"{bytes_} @{LEARNT}")
+    listing = listing.replace(f"update @{LEARNT} {{ ip6 saddr }}", f"update @{LEARNT} {{ {SOURCE6} }}")
     if "icmpv6 taddr" not in listing:
         return listing
     return _ADDRESS.sub(lambda found: str(ipaddress.IPv6Address(int(found[0], 16))), listing)
@@ -188,7 +198,16 @@ class Nft:
 
     def load(self, text):
         """Replace our tables by C(text) in one transaction: all of it, or the old ones stay."""
-        self._host.run(["nft", "-f", "-"], data=text, what="loading the ruleset")
+        self._host.run(["nft", "-f", "-"], data=text + self._known(text), what="loading the ruleset")
+
+    def _known(self, text):
+        """Return what the set LEARNT of C(text) begins with: the addresses of the bridges that are there, which may be silent."""
+        if f"set {LEARNT} {{" not in text:
+            return ""
+        command = ["ip", "-j", "-6", "address", "show", "scope", "link", "type", "bridge"]
+        rows = [row for link in json.loads(self._host.run(command, check=False)[1] or "[]") for row in link.get("addr_info", ())]
+        numbers = sorted({f"0x{int(ipaddress.IPv6Address(row['local'])):032x}" for row in rows if "local" in row})
+        return f"add element bridge {NAME} {LEARNT} {{ {', '.join(numbers)} }}\n" if numbers else ""
 
     def as_it_is(self, text, drifted):
         """Return a transaction after which the kernel has what it has now.

@@ -19,7 +19,7 @@ try:
 except ImportError:  # pragma: no cover - deps.require() answers for it
     etree = None
 
-from ansible_collections.virtnet.kvm.plugins.module_utils import values
+from ansible_collections.virtnet.kvm.plugins.module_utils import names, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import domain
 
@@ -177,8 +177,7 @@ def fresh(wish, mac):
     node = etree.Element("interface", type="network")
     etree.SubElement(node, "mac", address=mac)
     etree.SubElement(node, "source", network=wish.network)
-    if wish.dev is not None:
-        etree.SubElement(node, "target", dev=wish.dev)
+    etree.SubElement(node, "target", dev=wish.dev or names.port_name(mac))
     etree.SubElement(node, "model", type="virtio")
     if wish.link is not None:
         etree.SubElement(node, "link", state=wish.link)

@@ -108,7 +108,8 @@ def kernel(tmp_path, monkeypatch):
     etc = tmp_path / "etc"
     for module, name, path in (
         (store, "ETC", etc), (store, "NETWORKS", etc / "networks.d"), (store, "RULES", etc / "rules.d"),
-        (store, "README", etc / "README"), (boot, "RULES", etc / "virtnet.nft"), (nft, "EXPECTED", tmp_path / "run.json"),
+        (store, "README", etc / "README"), (store, "PORTS", etc / "ports.json"), (boot, "RULES", etc / "virtnet.nft"),
+        (nft, "EXPECTED", tmp_path / "run.json"),
         (iptables, "EXPECTED", tmp_path / "run4.json"),
         (boot, "_SYSTEMD", tmp_path / "no-systemd"), (journal, "PATH", tmp_path / "baseline.json"),
     ):
@@ -183,7 +184,7 @@ def test_two_rooms_that_plan_look_once_and_find_what_each_would(kernel, natnet, 
         first = rooms.PolicyRoom(kernel, [natnet, ISO])
         second = rooms.TranslationRoom(kernel, "default", None, [natnet, ISO], False, backend, first)
         assert [engine.converge(one, kernel, True)[0] for one in (first, second)] == alone
-        assert len([one for one in kernel.commands if one[:3] == ["nft", "-j", "list"]]) == 2  # a family each
+        assert len([one for one in kernel.commands if one[:3] == ["nft", "-j", "list"]]) == 3  # a family each
 
 
 def test_the_result(kernel, natnet):

@@ -82,7 +82,8 @@ def cycle(modules, **arguments):
     again = modules.run("guest_nic", **arguments)
     assert predicted["changed"] and predicted["actions"] == real["actions"] and predicted["nics"] == real["nics"] == again["nics"]
     assert not again["changed"] and again["actions"] == []
-    return [(one["op"], one["note"], one["effect"]) for one in real["actions"]]
+    # What is bound to a port is test_spoofing.py's.
+    return [(one["op"], one["note"], one["effect"]) for one in real["actions"] if one["op"] not in ("bind", "unbind")]
 
 
 def edited(before, after):
