@@ -94,6 +94,10 @@ def nodes(xml):
     for node in domain.load(xml).iterfind("devices/interface"):
         mac = node.find("mac")
         if mac is not None:
+            source = node.find("source")
+            if source is not None and source.get("network") is not None:
+                # A running one on a network that is a bridge of the host's is told as a bridge, or as direct.
+                node.set("type", "network")
             found[mac.get("address").lower()] = node
     return found
 

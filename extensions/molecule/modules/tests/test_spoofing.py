@@ -108,19 +108,23 @@ def udp4(source, address, ports, text=b"x" * 20, target="255.255.255.255"):
     return ether(source, ALL, 0x0800, head[:10] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + head[12:] + data)
 
 
-def ip6(source, address, protocol, data, target="ff02::1"):
-    head = struct.pack("!IHBB", 6 << 28, len(data), protocol, 255) + packed(address) + packed(target)
-    group = "33:33:" + ":".join(f"{one:02x}" for one in packed(target)[-4:])
-    return ether(source, group, 0x86DD, head + data)
-
-
-def icmp6(source, address, kind, body, target="ff02::1"):
-    data = struct.pack("!BBH", kind, 0, 0) + body
-    pseudo = packed(address) + packed(target) + struct.pack("!II", len(data), 58)
+def ip6(source, address, protocol, data, place, target):
+    """:param place: where in C(data) the checksum is to stand."""
+    pseudo = packed(address) + packed(target) + struct.pack("!II", len(data), protocol)
     total = sum(struct.unpack(f"!{len(pseudo + data) // 2}H", pseudo + data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
-    return ip6(source, address, 58, data[:2] + struct.pack("!H", ~total & 0xFFFF) + data[4:], target)
+    head = struct.pack("!IHBB", 6 << 28, len(data), protocol, 255) + packed(address) + packed(target)
+    group = "33:33:" + ":".join(f"{one:02x}" for one in packed(target)[-4:])
+    return ether(source, group, 0x86DD, head + data[:place] + struct.pack("!H", ~total & 0xFFFF) + data[place + 2 :])
+
+
+def udp6(source, address, ports, target="ff02::1"):
+    return ip6(source, address, 17, struct.pack("!HHHH", *ports, 12, 0) + b"text", 6, target)
+
+
+def icmp6(source, address, kind, body, target="ff02::1"):
+    return ip6(source, address, 58, struct.pack("!BBH", kind, 0, 0) + body, 2, target)
 
 
 def advertises(source, address, about):
@@ -226,7 +230,7 @@ def bound(host, segment):
 
 
 def kept(host):
-    return host.check_output("stat -c %%a /etc/virtnet/ports.json"), host.check_output("nft list set bridge virtnet port_macs")
+    return host.check_output("stat -c %a /etc/virtnet/ports.json"), host.check_output("nft list set bridge virtnet port_macs")
 
 
 def test_a_pair_is_bound_to_its_port(bound):
@@ -240,7 +244,7 @@ def test_a_pair_is_bound_to_its_port(bound):
         "neighbour's MAC in ARP alone": (arp(MACS["s3"], MACS["s2"], "10.10.102.50", operation=2), False),
         "nobody's MAC in ARP": (arp(MACS["s3"], "52:54:00:00:0b:77", "10.10.102.51"), False),
         "nobody's MAC": (udp4("52:54:00:00:0b:77", "10.10.102.51", (9, 9)), False),
-        "MAC and address, IPv6": (ip6(MACS["s2"], "fd10:102::2", 59, b""), False),
+        "MAC and address, IPv6": (udp6(MACS["s2"], "fd10:102::2", (9, 9)), False),
         "MAC and address, advertised": (advertises(MACS["s2"], "fd10:102::2", "fd10:102::2"), False),
         "another protocol": (ether(MACS["s2"], ALL, 0x88B5, b"x" * 46), False),
         "another protocol of its own": (ether(MACS["s3"], ALL, 0x88B5, b"x" * 46), True),
@@ -249,7 +253,7 @@ def test_a_pair_is_bound_to_its_port(bound):
     })  # fmt: skip
     # He whose they are.
     bound.holds("s2", "s3", {
-        "IPv4": (udp4(MACS["s2"], "10.10.102.2", (9, 9)), True), "IPv6": (ip6(MACS["s2"], "fd10:102::2", 59, b""), True),
+        "IPv4": (udp4(MACS["s2"], "10.10.102.2", (9, 9)), True), "IPv6": (udp6(MACS["s2"], "fd10:102::2", (9, 9)), True),
         "ARP": (arp(MACS["s2"], MACS["s2"], "10.10.102.2", operation=2), True),
     })  # fmt: skip
 
@@ -276,15 +280,16 @@ def test_a_guest_is_no_router_and_no_dhcp_server(bound):
         "redirect": (icmp6(MACS["s3"], mine, 137, bytes(4) + packed("fd00::9") * 2), False),
         "offer": (udp4(MACS["s3"], "10.10.102.3", (67, 68)), False),
         "offer by another port": (udp4(MACS["s3"], "10.10.102.3", (4067, 68)), False),
-        "reply of DHCPv6": (ip6(MACS["s3"], mine, 17, struct.pack("!HHHH", 547, 546, 12, 1) + b"text"), False),
+        "reply of DHCPv6": (udp6(MACS["s3"], mine, (547, 546)), False),
         "asks for a router": (icmp6(MACS["s3"], mine, 133, bytes(4), "ff02::2"), True),
         "asks for an address": (udp4(MACS["s3"], "0.0.0.0", (68, 67)), True),
-        "asks for an IPv6 address": (ip6(MACS["s3"], mine, 17, struct.pack("!HHHH", 546, 547, 12, 1) + b"text", "ff02::1:2"), True),
+        "asks for an IPv6 address": (udp6(MACS["s3"], mine, (546, 547), "ff02::1:2"), True),
         "is there": (advertises(MACS["s3"], mine, mine), True),
     })  # fmt: skip
     # Of a link that is no guest's of ours nobody knows what is behind it.
     bound.holds("wan", "s3", {
-        "router": (router(MACS["wan"], link_local(MACS["wan"])), True), "offer": (udp4(MACS["wan"], "10.10.102.9", (67, 68)), True),
+        "router": (router(MACS["wan"], link_local(MACS["wan"])), True),
+        "offer": (udp4(MACS["wan"], "10.10.102.9", (67, 68)), True),
     })  # fmt: skip
 
 
@@ -294,7 +299,8 @@ def test_the_gateways_link_local_address(host, bound, guest):
     other = "s4" if guest == "s3" else "s3"
 
     def impostor(address):
-        return {"advertised": advertises(mac, mine, address), "spoken from": icmp6(mac, address, 135, bytes(4) + packed("fd00::9"))}
+        asked = icmp6(mac, address, 135, bytes(4) + packed("fd00::9"))
+        return {"advertised": advertises(mac, mine, address), "spoken from": asked}
 
     # It was there when the rules were loaded, and has been silent since.
     gateway = link_local(HOST_MAC[:-1] + "0")
@@ -306,7 +312,11 @@ def test_the_gateways_link_local_address(host, bound, guest):
     host.run_test(f"ip address add {later}/64 dev spbr0 nodad")
     try:
         bound.holds(guest, other, {what: (frame, True) for what, frame in impostor(later).items()})
-        host.run(f"ping -6 -c 1 -W 1 -I {later} ff02::1%spbr0")
+        host.run_test(
+            "python3 -c %s",
+            "import socket; index = socket.if_nametoindex('spbr0'); one = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); "
+            f"one.bind(('{later}', 0, 0, index)); one.sendto(b'x', ('ff02::1', 9, 0, index))",
+        )
         frames = {what: (frame, False) for what, frame in impostor(later).items()}
         bound.holds(guest, other, {**frames, "itself": (advertises(mac, mine, mine), True)})
     finally:
@@ -321,7 +331,7 @@ def test_what_is_bound_stays_so_and_is_healed(host, modules, bound):
     modules.run("nat_rule", set="spoof", rules=[rule])
     modules.run("nat_rule", set="spoof", rules=[], purge=True)
     assert kept(host) == (mode, elements)
-    host.run_test("nft delete element bridge virtnet port_macs '{ %s . %s }'" % (LINKS["s2"], MACS["s2"]))
+    host.run_test(f"nft delete element bridge virtnet port_macs '{{ {LINKS['s2']} . {MACS['s2']} }}'")
     assert "element(s) gone" in json.dumps(modules.run("net_policy", check=True, networks=[NETWORK, CLOSED])["actions"])
     assert modules.run("net_policy", networks=[NETWORK, CLOSED])["changed"]
     assert kept(host) == (mode, elements)
