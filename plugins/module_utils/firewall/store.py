@@ -209,7 +209,7 @@ def save(before, after):
         elif before.ports != after.ports:
             rows = [{"link": link, "mac": mac, **port} for (link, mac), port in sorted(after.ports.items())]
             files.write(PORTS, _dump({"ports": rows}))
-    for folder in (NETWORKS, RULES):
+    for folder in (NETWORKS, RULES, ETC):
         files.remove_empty_folders(folder, ETC)
 
 

@@ -60,6 +60,7 @@ def made(host):
     settled(host)
     yield
     host.run("virsh destroy VM0; virsh undefine VM0; ip link del nicbr0; rm -f /var/lib/libvirt/images/nic-*")
+    run("guest_nic", nics=[{"guest": "VM0", "state": "absent"}])  # what was bound of it is forgotten
     host.run("rm -f /var/log/libvirt/qemu/VM0.log /var/log/libvirt/qemu/nicsrc*")
     run("virt_net_model", networks=[{"name": one["name"], "state": "absent"} for one in NETWORKS])
 
