@@ -29,6 +29,9 @@ EXPECTED = os.path.join(RUN, "nft-expected.json")
 #: Made once: json.dumps() with options makes one a call, and a table may have ten thousand elements.
 _encode = json.JSONEncoder(sort_keys=True).encode
 _FAR_LINES = 8
+#: IPv6 addresses of this network namespace, a line each: digits, link's index, prefix's length, scope (20 is link), flags, link.
+ADDRESSES = "/proc/net/if_inet6"
+LINKS = "/sys/class/net"
 #: An IPv6 address in a pair with a MAC address.
 _ADDRESS = re.compile(r"(?<=:[0-9a-f]{2} \. )0x[0-9a-f]{32}\b")
 
@@ -200,13 +203,14 @@ class Nft:
         """Replace our tables by C(text) in one transaction: all of it, or the old ones stay."""
         self._host.run(["nft", "-f", "-"], data=text + self._known(text), what="loading the ruleset")
 
-    def _known(self, text):
+    @staticmethod
+    def _known(text):
         """Return what the set LEARNT of C(text) begins with: the addresses of the bridges that are there, which may be silent."""
         if f"set {LEARNT} {{" not in text:
             return ""
-        command = ["ip", "-j", "-6", "address", "show", "scope", "link", "type", "bridge"]
-        rows = [row for link in json.loads(self._host.run(command, check=False)[1] or "[]") for row in link.get("addr_info", ())]
-        numbers = sorted({f"0x{int(ipaddress.IPv6Address(row['local'])):032x}" for row in rows if "local" in row})
+        rows = [line.split() for line in (files.read(ADDRESSES) or "").splitlines()]
+        own = [row for row in rows if row[3] == "20" and os.path.isdir(os.path.join(LINKS, row[5], "bridge"))]
+        numbers = sorted({f"0x{row[0]}" for row in own})
         return f"add element bridge {NAME} {LEARNT} {{ {', '.join(numbers)} }}\n" if numbers else ""
 
     def as_it_is(self, text, drifted):

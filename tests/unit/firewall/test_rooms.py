@@ -110,6 +110,7 @@ def kernel(tmp_path, monkeypatch):
         (store, "ETC", etc), (store, "NETWORKS", etc / "networks.d"), (store, "RULES", etc / "rules.d"),
         (store, "README", etc / "README"), (store, "PORTS", etc / "ports.json"), (boot, "RULES", etc / "virtnet.nft"),
         (nft, "EXPECTED", tmp_path / "run.json"),
+        (nft, "ADDRESSES", tmp_path / "if_inet6"),
         (iptables, "EXPECTED", tmp_path / "run4.json"),
         (boot, "_SYSTEMD", tmp_path / "no-systemd"), (journal, "PATH", tmp_path / "baseline.json"),
     ):

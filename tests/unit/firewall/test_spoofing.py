@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import entries, nft, ruleset
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import boot, entries, nft, rooms, ruleset
 
 MAC, MAC2 = "52:54:00:00:00:01", "52:54:00:00:00:02"
 PORT = {("vp1", MAC): {"guest": "vm0", "network": "natnet"}}
@@ -106,30 +106,47 @@ def test_what_packets_put_into_the_set_is_no_drift_and_is_kept(parse, natnet):
     assert nft.readable(listed) == text
 
 
-class Bridges:
-    """A host with bridges, which takes what is loaded."""
-
-    def __init__(self, links):
-        self.links, self.loaded = links, None
+class Host:
+    """Takes what is loaded."""
 
     def run(self, command, data=None, check=True, what=None, subject=None):
-        if command[0] == "ip":
-            return 0, self.links, ""
         self.loaded = data
         return 0, "", ""
 
 
-def test_the_set_begins_with_the_addresses_that_are_there(parse, natnet):
-    host = Bridges('[{}, {"ifname": "br0", "addr_info": [{"local": "fe80::1"}]}, {"addr_info": [{"local": "fe80::2"}, {}]}]')
+ADDRESSES = """\
+00000000000000000000000000000001 01 80 10 80       lo
+fe800000000000000000000000000002 1d 40 20 80    br1
+fe800000000000000000000000000001 1c 40 20 80    br0
+fe800000000000000000000000000009 02 40 20 80     eth0
+fd100102000000000000000000000001 1c 40 00 82    br0
+"""
+
+
+def test_the_set_begins_with_the_addresses_that_are_there(parse, natnet, tmp_path, monkeypatch):
+    monkeypatch.setattr(nft, "LINKS", str(tmp_path))
+    monkeypatch.setattr(nft, "ADDRESSES", str(tmp_path / "if_inet6"))
+    host = Host()
     text = ruleset.transaction(parse(natnet), {})
+    nft.Nft(host).load(text)
+    assert host.loaded == text, "no IPv6 at all"
+    (tmp_path / "if_inet6").write_text(ADDRESSES)
+    nft.Nft(host).load(text)
+    assert host.loaded == text, "no bridge"
+    for name in ("br0", "br1"):
+        (tmp_path / name / "bridge").mkdir(parents=True)
     nft.Nft(host).load(text)
     numbers = ", ".join(f"0xfe80{'0' * 27}{one}" for one in (1, 2))
     assert host.loaded == f"{text}add element bridge virtnet host_link_locals {{ {numbers} }}\n"
-    for links, networks in (("", parse(natnet)), ("[]", parse(natnet)), ("[]", [])):
-        host = Bridges(links)
-        text = ruleset.transaction(networks, {})
-        nft.Nft(host).load(text)
-        assert host.loaded == text
+    text = ruleset.transaction([], {})
+    nft.Nft(host).load(text)
+    assert host.loaded == text
+    # The unit does the same, after the rules themselves.
+    rendered = rooms.Rendered(ruleset.transaction(parse(natnet), {}), {4: "", 6: ""})
+    lines = [line for line in boot.unit_text(rendered).splitlines() if line.startswith("ExecReload=")]
+    assert "virtnet.nft" in lines[0] and f'host_link_locals "{{ 0x$$number }}"; done < {nft.ADDRESSES}' in lines[1]
+    closed = rooms.Rendered(ruleset.transaction(parse({"name": "iso", "model": "isolated"}), {}), {4: "", 6: ""})
+    assert "host_link_locals" not in boot.unit_text(closed)
 
 
 def test_the_stored_entry_of_a_network_gives_the_same_rules(parse, natnet):

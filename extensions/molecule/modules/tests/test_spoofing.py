@@ -302,11 +302,13 @@ def test_the_gateways_link_local_address(host, bound, guest):
         asked = icmp6(mac, address, 135, bytes(4) + packed("fd00::9"))
         return {"advertised": advertises(mac, mine, address), "spoken from": asked}
 
-    # It was there when the rules were loaded, and has been silent since.
+    # It was there when the rules were loaded, by a module or by the unit, and has been silent since.
     gateway = link_local(HOST_MAC[:-1] + "0")
     assert f"inet6 {gateway}" in host.check_output("ip -6 address show dev spbr0")
     frames = {what: (frame, False) for what, frame in impostor(gateway).items()}
-    bound.holds(guest, other, {**frames, "itself": (advertises(mac, mine, mine), True)})
+    for loads in ("true", "systemctl reload virtnet-firewall.service"):
+        host.run_test(loads)
+        bound.holds(guest, other, {**frames, "itself": (advertises(mac, mine, mine), True)})
     # One that comes later is known once the host has spoken from it; a bridge alone changes no rule.
     later = f"fe80::{guest[1]}77"
     host.run_test(f"ip address add {later}/64 dev spbr0 nodad")
