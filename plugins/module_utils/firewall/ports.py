@@ -7,33 +7,12 @@
 from __future__ import annotations
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.daemon import is_remote, is_session
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import VerificationFailed
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import store
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.rooms import FirewallRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import stored
 
 
 def of_daemon(host, uri):
     """Return the Ports of the guests of a libvirt daemon; None if their links are not this host's, or make no bridge ports."""
     return None if is_remote(uri) or is_session(uri) else Ports(host)
-
-
-class _PortsRoom(FirewallRoom):
-    """A change of the ports alone."""
-
-    key = "ports"
-    kind = "port"
-
-    def __init__(self, host, ports):
-        super().__init__(host)
-        self._ports = ports
-
-    def objects(self, state):
-        return {}
-
-    def desired(self, state):
-        after = state.copy()
-        after.ports = self._ports
-        return after
 
 
 class Ports:
@@ -48,33 +27,14 @@ class Ports:
     @staticmethod
     def load():
         """Return the ports."""
-        return store.load_ports()
+        return stored.ports()
 
     def change(self, gone, new):
         """Take the keys C(gone) out and put C(new) in; in the kernel too, where a network of theirs wants it.
 
         Either all of it happens, or an error is raised and nothing has changed.
         """
-        before = store.load()
-        after = before.copy()
-        after.ports = {**{key: port for key, port in before.ports.items() if key not in gone}, **new}
-        if after == before:
-            return
-        if before.transaction() == after.transaction():
-            # Nobody asked for their protection yet: a host without nft is no matter then.
-            store.save(before, after)
-            return
-        room = _PortsRoom(self._host, after.ports)
-        plan = room.plan(room.gather())
-        for op in plan.ops:
-            room.apply(op)
-        found = room.gather()
-        if found != plan.after:
-            raise VerificationFailed(
-                "the rules for the guests' ports are not what was loaded",
-                "ports",
-                cure="Run it again.",
-                planned=plan.after,
-                found=found,
-            )
-        room.finish(plan)
+        # The renderer and all that it needs take a while to import, and most calls change no port.
+        from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import ports_room
+
+        ports_room.change(self._host, gone, new)

@@ -13,15 +13,12 @@ import json
 import os
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import entries, iptables_text, ruleset
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import entries, iptables_text, ruleset, stored
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import ETC
 
 NETWORKS = os.path.join(ETC, "networks.d")
 RULES = os.path.join(ETC, "rules.d")
-PORTS = os.path.join(ETC, "ports.json")
 README = os.path.join(ETC, "README")
-MARK = "virtnet.kvm"
 BACKENDS = ("nftables", "iptables")
 
 README_TEXT = """\
@@ -139,21 +136,8 @@ def _load_folder(folder):
         if file_name.startswith(".") or not file_name.endswith(".json"):
             continue
         path = os.path.join(folder, file_name)
-        found[file_name[: -len(".json")]] = _ours(files.read(path) or "", path)
+        found[file_name[: -len(".json")]] = stored.content(files.read(path) or "", path)
     return found
-
-
-def _ours(text, path):
-    """Return the content of a file of ours."""
-    try:
-        content = json.loads(text)
-        if content["made_by"] != MARK:
-            raise KeyError("made_by")
-    except (ValueError, KeyError, TypeError) as error:
-        raise Conflict(
-            "the file is not one of virtnet.kvm's, or was cut off", path, cure="Move it away and run the play again."
-        ) from error
-    return content
 
 
 def load():
@@ -163,17 +147,8 @@ def load():
         {name: content["network"] for name, content in _load_folder(NETWORKS).items()},
         {owner: {rule["name"]: rule for rule in content["rules"]} for owner, content in sets.items()},
         {owner: content["backend"] for owner, content in sets.items() if content.get("backend") in BACKENDS},
-        load_ports(),
+        stored.ports(),
     )
-
-
-def load_ports():
-    """Return the ports alone, as in State."""
-    text = files.read(PORTS)
-    if text is None:
-        return {}
-    content = _ours(text, PORTS)
-    return {(one["link"], one["mac"]): {"guest": one["guest"], "network": one["network"]} for one in content["ports"]}
 
 
 #: Made once, and without indent: that is the encoder written in C, which is five times as fast.
@@ -183,7 +158,7 @@ _encode = json.JSONEncoder(sort_keys=True).encode
 def _dump(content):
     """Return a file's text; of rules, of which there may be thousands, each has one line."""
     lines = []
-    for key, value in sorted({"made_by": MARK, "version": 1, **content}.items()):
+    for key, value in sorted({"made_by": stored.MARK, "version": 1, **content}.items()):
         if isinstance(value, list):
             text = "[\n    " + ",\n    ".join(map(_encode, value)) + "\n  ]"
         else:
@@ -197,7 +172,7 @@ def save(before, after):
     if after.empty:
         _save_folder(NETWORKS, before.networks, {})
         _save_folder(RULES, before.rules, {})
-        files.remove(PORTS)
+        files.remove(stored.PORTS)
         files.remove(README)
     else:
         if files.read(README) != README_TEXT:
@@ -205,10 +180,10 @@ def save(before, after):
         _save_folder(NETWORKS, *({name: {"network": entry} for name, entry in one.networks.items()} for one in (before, after)))
         _save_folder(RULES, _sets(before), _sets(after))
         if not after.ports:
-            files.remove(PORTS)
+            files.remove(stored.PORTS)
         elif before.ports != after.ports:
             rows = [{"link": link, "mac": mac, **port} for (link, mac), port in sorted(after.ports.items())]
-            files.write(PORTS, _dump({"ports": rows}))
+            files.write(stored.PORTS, _dump({"ports": rows}))
     for folder in (NETWORKS, RULES, ETC):
         files.remove_empty_folders(folder, ETC)
 
@@ -219,7 +194,7 @@ FOLDERS = (NETWORKS, RULES, ETC)
 
 def written(before, after):
     """Return the paths of what save() may write or remove."""
-    paths = [README, *([PORTS] if before.ports != after.ports else [])]
+    paths = [README, *([stored.PORTS] if before.ports != after.ports else [])]
     for folder, old, new in ((NETWORKS, before.networks, after.networks), (RULES, _sets(before), _sets(after))):
         paths += [os.path.join(folder, f"{name}.json") for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
     return paths

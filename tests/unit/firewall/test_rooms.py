@@ -15,7 +15,16 @@ import re
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import engine
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import boot, iptables, nft, nfttext, ports, rooms, store
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import (
+    boot,
+    iptables,
+    nft,
+    nfttext,
+    ports,
+    rooms,
+    store,
+    stored,
+)
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
 
 
@@ -108,7 +117,7 @@ def kernel(tmp_path, monkeypatch):
     etc = tmp_path / "etc"
     for module, name, path in (
         (store, "ETC", etc), (store, "NETWORKS", etc / "networks.d"), (store, "RULES", etc / "rules.d"),
-        (store, "README", etc / "README"), (store, "PORTS", etc / "ports.json"), (boot, "RULES", etc / "virtnet.nft"),
+        (store, "README", etc / "README"), (stored, "PORTS", etc / "ports.json"), (boot, "RULES", etc / "virtnet.nft"),
         (nft, "EXPECTED", tmp_path / "run.json"),
         (nft, "ADDRESSES", tmp_path / "if_inet6"),
         (iptables, "EXPECTED", tmp_path / "run4.json"),
