@@ -464,7 +464,9 @@ options:
             type: bool
             default: false
           anti_spoofing:
-            description: Drop frames of guests under foreign MACs and addresses.
+            description:
+              - Drop frames of guests under foreign MACs and addresses, and what only a router or a DHCP server says.
+              - MACs are held to the links of NICs that M(virtnet.kvm.guest_vm) or M(virtnet.kvm.guest_nic) wired.
             type: bool
             default: true
           port_isolation:

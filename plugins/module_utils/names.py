@@ -37,6 +37,11 @@ def tap_name(guest, index):
     return name
 
 
+def port_name(mac):
+    """Return the name of the tap of a NIC that has none yet: C(vp) and the 12 hexadecimal digits of its MAC address."""
+    return "vp" + mac.replace(":", "")
+
+
 def guest_mac(host, guest, index):
     """Return the MAC address of NIC number C(index) of C(guest) on C(host): QEMU's prefix and 3 octets that stay."""
     tail = _digest(host, guest, int(index))[:6]

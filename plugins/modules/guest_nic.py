@@ -50,7 +50,11 @@ options:
         description: Name of the device, such as C(net0), which a running guest's has, or C(ua-uplink).
         type: str
       dev:
-        description: Name of the NIC's link on the host. Left alone if not given.
+        description:
+          - Name of the NIC's link on the host. Left alone if not given; a NIC that is added gets one that is made of its MAC
+            address.
+          - The rules of M(virtnet.kvm.net_policy) hold a link that has a name of its own to the NIC's MAC address. One that
+            libvirt names anew at every start (C(vnet0)) cannot be held to it.
         type: str
       link:
         description: Whether the cable is in. Left alone if not given.
@@ -160,6 +164,25 @@ nics:
       type: list
       elements: str
       returned: always
+    bound:
+      description:
+        - The links that are held to the NIC's MAC address, where the network has I(policy.anti_spoofing).
+      type: list
+      elements: dict
+      returned: always
+      contains:
+        dev:
+          description: Name of the link on the host.
+          type: str
+          returned: always
+        mac:
+          description: MAC address of the NIC.
+          type: str
+          returned: always
+        network:
+          description: Name of the libvirt network.
+          type: str
+          returned: always
 actions:
   description: The plan, one element for each operation, in order.
   returned: success
@@ -175,7 +198,7 @@ actions:
       type: str
       returned: always
     op:
-      description: One of update, attach, detach.
+      description: One of bind, update, attach, detach, unbind.
       type: str
       returned: always
     effect:
@@ -199,6 +222,7 @@ actions:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import deps, engine
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import ports
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import wiring
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests.client import Domains
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests.nic_room import NicRoom
@@ -229,7 +253,9 @@ def main():
     def build(host):
         # The declaration is checked before a daemon is asked for anything.
         wishes = wiring.parse_wishes(module.params["nics"])
-        return NicRoom(wishes, Domains(module.params["uri"]), module.params["disruption"])
+        return NicRoom(
+            wishes, Domains(module.params["uri"]), module.params["disruption"], ports.of_daemon(host, module.params["uri"])
+        )
 
     engine.run_module(module, build)
 

@@ -301,6 +301,26 @@ guests:
       type: list
       elements: str
       returned: always
+    bound:
+      description:
+        - The links that are held to the MAC address of the guest's NIC, where the network has I(policy.anti_spoofing).
+        - A guest that runs and waits for a restart has those of both its old and its new NICs.
+      type: list
+      elements: dict
+      returned: always
+      contains:
+        dev:
+          description: Name of the link on the host.
+          type: str
+          returned: always
+        mac:
+          description: MAC address of the NIC.
+          type: str
+          returned: always
+        network:
+          description: Name of the libvirt network.
+          type: str
+          returned: always
     interfaces:
       description: The links that the guest itself reports, with O(wait) other than V(none), not in check mode.
       type: list
@@ -344,7 +364,7 @@ actions:
       type: str
       returned: always
     op:
-      description: One of build, disk, seed, define, update_nic, stop, start, autostart, destroy, undefine, remove.
+      description: One of build, bind, disk, seed, define, update_nic, stop, start, autostart, destroy, undefine, remove, unbind.
       type: str
       returned: always
     effect:
@@ -370,6 +390,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import deps, engine
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import ports
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import spec
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests.client import Domains
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests.room import GuestRoom
@@ -452,7 +473,14 @@ def main():
         items = [item for item in declared if item["host"] in (None, name)]
         guests = spec.parse_guests(items, name, params["authorized_keys"])
         return GuestRoom(
-            guests, Domains(params["uri"]), host, params["accelerator"], params["restart"], params["wait"], params["wait_timeout"]
+            guests,
+            Domains(params["uri"]),
+            host,
+            params["accelerator"],
+            params["restart"],
+            params["wait"],
+            params["wait_timeout"],
+            ports.of_daemon(host, params["uri"]),
         )
 
     engine.run_module(module, build)

@@ -15,8 +15,8 @@ description:
     them), NAT guests are closed to the outside but for their port forwards, and no guest speaks under an address that is
     not of its network, reserved for another guest, or the gateway's.
   - The host keeps what it was told in C(/etc/virtnet/networks.d). A run changes only the networks it is given; the rules are
-    rendered from all of them, and replaced in one transaction, into two nftables tables of the collection's own,
-    C(inet virtnet) and C(bridge virtnet). Nobody else's rules are touched.
+    rendered from all of them, and replaced in one transaction, into three nftables tables of the collection's own,
+    C(inet virtnet), C(bridge virtnet) and C(arp virtnet). Nobody else's rules are touched.
   - The rules name bridges by string and so may be there before the networks are. A unit loads them at boot, before libvirtd.
   - Rules that were changed by hand are seen, in check mode too, and mended.
   - Conversations that a change forbids are cut, where the command C(conntrack) is on the host; no others.
@@ -58,6 +58,13 @@ notes:
   - With I(policy.log_drops), drops go to netlink group 64; read them with C(tcpdump -ni nflog:64).
   - With I(policy.rate), each guest has as much as the others; what the kernel counts is kept in the rules' own sets, for at most
     65535 guests of a network.
+  - With I(policy.anti_spoofing), NICs that M(virtnet.kvm.guest_vm) and M(virtnet.kvm.guest_nic) have wired are held to their
+    own MAC address, bring no router advertisement or redirect unless I(routes) name the guest, and no DHCP answer where the
+    host serves DHCP.
+  - NICs that others wired, with links that libvirt calls C(vnet0), are held to two things, that they do not bear a MAC address
+    of the former, and do not speak as the host by its link-local IPv6 addresses.
+  - A guest that bears other MAC addresses (a bond, a bridge or virtual machines inside it, VRRP) needs a network without
+    I(policy.anti_spoofing).
   - Guests of bridged networks are on the LAN, which is outside; nothing of theirs is filtered.
   - I(policy.allow_to) is refused where libvirt's own rules would drop the packets behind these, into a network with
     I(firewall=libvirt), and from or to an isolated network whose bridge is libvirt's.

@@ -14,6 +14,8 @@ import shutil
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import iptables, iptables_text, nft
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.ruleset import NAME
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.spoofing import LEARNT
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import ETC, RUN
 
 HEADER = "# Made by virtnet.kvm; changes are lost. See /etc/virtnet/README."
@@ -52,6 +54,14 @@ RestartSec=1
 [Install]
 WantedBy=sysinit.target
 """
+
+# What nft.Nft.load() begins the set with, where the rules come from the file. $$ is systemd's for $, and - says that it may fail.
+_LEARN = (
+    "-/bin/sh -c 'while read -r number index length scope flags link; do "
+    "[ $$scope = 20 ] && [ -d {links}/$$link/bridge ] && "
+    f'{{program}} add element bridge {NAME} {LEARNT} "{{{{ 0x$$number }}}}"; '
+    "done < {addresses}'"
+)
 
 _WATCH_TEXT = """\
 {header}
@@ -111,6 +121,8 @@ def unit_text(rendered):
     """Return the unit's text for what is Rendered."""
     program = shutil.which("nft", path=iptables.PATH) or "/usr/sbin/nft"
     lines = [f"{program} -f {RULES}"] if nft.text_has_tables(rendered.nft) else []
+    if lines and f"set {LEARNT} {{" in rendered.nft:
+        lines.append(_LEARN.format(program=program, links=nft.LINKS, addresses=nft.ADDRESSES))
     versions = [version for version, text in rendered.iptables.items() if text]
     for version in versions:
         lines += _commands(version)

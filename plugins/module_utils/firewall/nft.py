@@ -23,12 +23,16 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandF
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import drift
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import MARK
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.ruleset import FAMILIES, NAME, replacement
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.spoofing import LEARNT, SOURCE6
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import RUN
 
 EXPECTED = os.path.join(RUN, "nft-expected.json")
 #: Made once: json.dumps() with options makes one a call, and a table may have ten thousand elements.
 _encode = json.JSONEncoder(sort_keys=True).encode
 _FAR_LINES = 8
+#: IPv6 addresses of this network namespace, a line each: digits, link's index, prefix's length, scope (20 is link), flags, link.
+ADDRESSES = "/proc/net/if_inet6"
+LINKS = "/sys/class/net"
 #: An IPv6 address in a pair with a MAC address.
 _ADDRESS = re.compile(r"(?<=:[0-9a-f]{2} \. )0x[0-9a-f]{32}\b")
 
@@ -52,8 +56,9 @@ def canonical(listing):
                 {key: value for key, value in body.items() if key not in ("family", "table", "chain")}
             )
             continue
-        if "timeout" in body.get("flags", ()):
-            body.pop("elem", None)  # what the kernel met on its way; nft 1.0 does not say "dynamic" here
+        # What the kernel met on its way; nft 1.0 does not say "dynamic" here.
+        if body["name"] == LEARNT or "timeout" in body.get("flags", ()):
+            body.pop("elem", None)
         if "elem" in body:
             body["elem"] = sorted(body["elem"], key=_encode)
         table[f"{kind} {body['name']}"] = {
@@ -68,7 +73,14 @@ def digest(tables):
 
 
 def readable(listing):
-    """Return an C(nft list) as nft reads it: 1.1 has a name for this field, but lists its values in pairs as numbers. Pure."""
+    """Return an C(nft list) as nft reads it. Pure.
+
+    1.1 has a name for the field of an advertisement, but lists its values in pairs as numbers; and nft lists bytes by the name
+    of the field that they are, which in a set of bytes it then refuses.
+    """
+    for field, bytes_ in (("ip6 saddr", SOURCE6), ("icmpv6 taddr", "@th,64,128")):
+        listing = listing.replace(f"{field} @{LEARNT}", f"{bytes_} @{LEARNT}")
+    listing = listing.replace(f"update @{LEARNT} {{ ip6 saddr }}", f"update @{LEARNT} {{ {SOURCE6} }}")
     if "icmpv6 taddr" not in listing:
         return listing
     return _ADDRESS.sub(lambda found: str(ipaddress.IPv6Address(int(found[0], 16))), listing)
@@ -154,7 +166,17 @@ class Nft:
 
     def load(self, text):
         """Replace our tables by C(text) in one transaction: all of it, or the old ones stay."""
-        self._host.run(["nft", "-f", "-"], data=text, what="loading the ruleset")
+        self._host.run(["nft", "-f", "-"], data=text + self._known(text), what="loading the ruleset")
+
+    @staticmethod
+    def _known(text):
+        """Return what the set LEARNT of C(text) begins with: the addresses of the bridges that are there, which may be silent."""
+        if f"set {LEARNT} {{" not in text:
+            return ""
+        rows = [line.split() for line in (files.read(ADDRESSES) or "").splitlines()]
+        own = [row for row in rows if row[3] == "20" and os.path.isdir(os.path.join(LINKS, row[5], "bridge"))]
+        numbers = sorted({f"0x{row[0]}" for row in own})
+        return f"add element bridge {NAME} {LEARNT} {{ {', '.join(numbers)} }}\n" if numbers else ""
 
     def as_it_is(self, text, drifted):
         """Return a transaction after which the kernel has what it has now.

@@ -64,6 +64,10 @@ class Table:
         self._add(name, lines, about)
         return True
 
+    def add_learnt(self, name, of, about=None):
+        """Add a set that rules fill while packets pass, of values of the expression C(of)."""
+        self._add(name, [f"set {name} {{", f"    typeof {of}", "    size 65535", "    flags dynamic", "}"], about)
+
     def add_chain(self, name, rules, hook=None, about=None):
         """Add a chain of rules; with C(hook) ("filter hook input priority -5") a base chain, policy accept."""
         lines = [f"chain {name} {{"]

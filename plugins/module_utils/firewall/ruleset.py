@@ -21,7 +21,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import rates,
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import Table, concat, port_range, quoted
 
 NAME = "virtnet"
-FAMILIES = ("inet", "bridge")
+FAMILIES = ("inet", "bridge", "arp")
 #: netlink group of C(log): read it with ulogd or C(tcpdump -i nflog:64).
 LOG_GROUP = 64
 #: Models whose guests are behind the host; bridged ones are on its LAN, which is outside.
@@ -40,18 +40,19 @@ _ND_TO_GUEST = (
 _SERVICE_ANSWERS = "udp . 67 . 68, udp . 547 . 546"  # a DHCP answer is no reply to conntrack: the query was a broadcast
 
 
-def transaction(networks, rules, elsewhere=()):
-    """Return the text that replaces both tables in one step; they end absent if nothing needs them.
+def transaction(networks, rules, elsewhere=(), ports=None):
+    """Return the text that replaces our tables in one step; they end absent if nothing needs them.
 
     :param networks: Networks of the store, sorted by name.
     :param rules: {(set, name): rule} of the store, sorted.
     :param elsewhere: names of the sets that iptables translates; the filter lets their forwards through all the same.
+    :param ports: {(link, MAC): {C(network), …}} of guests' NICs, as spoofing.add_port_guard() takes them.
     """
-    return replacement(tables(networks, rules, elsewhere))
+    return replacement(tables(networks, rules, elsewhere, ports))
 
 
 def replacement(texts):
-    """Return the text that replaces both tables by those of C(texts), which may be empty."""
+    """Return the text that replaces our tables by those of C(texts), which may be empty."""
     lines = []
     for family in FAMILIES:
         # Adding first makes deleting safe; nft before 1.0.7 has no 'destroy'.
@@ -59,8 +60,8 @@ def replacement(texts):
     return "\n".join(lines) + "\n\n" + "\n".join(text for text in texts if text)
 
 
-def tables(networks, rules, elsewhere=()):
-    """Return the texts of the two tables, each empty if it would hold nothing."""
+def tables(networks, rules, elsewhere=(), ports=None):
+    """Return the texts of the tables, each empty if it would hold nothing."""
     inet = Table("inet", NAME)
     inner = [one for one in networks if one.model in INNER]
     mine = {key: rule for key, rule in rules.items() if key[0] not in elsewhere}
@@ -70,8 +71,10 @@ def tables(networks, rules, elsewhere=()):
             translation.add_own(inet, inner, rules)
         translation.add(inet, networks, rules, mine)
     bridge = Table("bridge", NAME)
-    spoofing.add_segment_guard(bridge, inner)
-    return inet.text(), bridge.text()
+    spoofing.add_segment_guard(bridge, inner, ports or {})
+    arp = Table("arp", NAME)
+    _arp_side(arp, inner)
+    return inet.text(), bridge.text(), arp.text()
 
 
 def _guest(network):
@@ -242,8 +245,29 @@ def _from_outside(table, targets, refuse):
     return ["ct state established,related accept", *targets, *_by_destination(table, _OUTSIDE, refuse)]
 
 
+def _host_closed(inner):
+    return [one for one in inner if not contract.verdict(_guest(_stripped(one)), _HOST).allowed]
+
+
+def _arp_side(table, inner):
+    """Where the host is closed to guests, they learn of no address of it but those that the network itself has.
+
+    The kernel answers on every link for all of the host's IPv4 addresses (arp_ignore 0); IPv6's only for the link's own.
+    """
+    closed = _host_closed(inner)
+    if not table.add_set("host_closed", "ifname", _bridges(closed), about="Their guests may not speak to the host"):
+        return
+    near = {}
+    for one in closed:
+        known = one.subnets if one.addresses is None else [address.ip for address in one.addresses]
+        near.update({concat(quoted(one.bridge), address): one.name for address in known if address.version == 4})
+    table.add_set("near", "ifname . ipv4_addr", near, interval=True, about="and need to find no more of it than this")
+    beyond = " iifname . arp daddr ip != @near" if near else ""
+    table.add_chain("input", [f"iifname @host_closed arp operation request{beyond} drop"], hook="filter hook input priority -5")
+
+
 def _host_side(table, inner, refuse):
-    closed = [one for one in inner if not contract.verdict(_guest(_stripped(one)), _HOST).allowed]
+    closed = _host_closed(inner)
     if table.add_set("host_closed", "ifname", _bridges(closed), about="Their guests may not speak to the host"):
         rules = ["ct state established,related accept"]
         served = [one for one in closed if contract.has_services(one)]

@@ -8,6 +8,11 @@ Two places. What leaves the segment passes table inet, where the bridge's name i
 What stays in the segment passes table bridge only, where a frame's port is known but, on kernels without nft_meta_bridge,
 not its bridge: rules there go by addresses, which are unique on a host. Neighbour discovery, ARP probes and DHCP speak
 from no address or a link-local one and pass.
+
+A pair of MAC and address can be forged as a whole, so the NICs that we wire are bound to their ports: those have names that
+stay, and the store knows which MAC is behind which. Since a port is also of a network, it is held there to what that network
+has guests for: no router, no DHCP server beside the host's. Ports that others wired (vnetN) are of any bridge, the LAN's
+too, and are held to two things only: they bear no MAC that is bound, and are not the host.
 """
 
 from __future__ import annotations
@@ -19,6 +24,13 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext impor
 
 #: Before conntrack (-200) and, in table bridge, before br_netfilter hands frames to IP (0).
 PRIORITY = -310
+
+#: The set of table bridge that the host's own packets fill: no rule can know beforehand what the kernel and others make up.
+LEARNT = "host_link_locals"
+#: An IPv6 packet's source as plain bytes: of one type with what neighbour advertisements tell of (_ADVERTISED).
+SOURCE6 = "@nh,64,128"
+#: Links whose names libvirt gives itself, to guests that others wired.
+OTHERS = '"vnet*"'
 
 
 def _guarded(networks):
@@ -97,9 +109,83 @@ def claims(networks, ends):
     return {pair for pair in found if pair[0] in ends}
 
 
-def add_segment_guard(table, networks):
-    """Fill table bridge: the gateway's addresses, and reserved addresses with their MACs."""
+def add_port_guard(table, networks, ports):
+    """Add what holds ports to their guests' NICs; return the rules that lead there.
+
+    :param ports: {(link, MAC): {C(network), …}}. A link has two MACs while a guest that runs waits for a restart.
+    """
+    by_name = {one.name: one for one in networks if one.policy.anti_spoofing}
+    bound = {key: by_name[port["network"]] for key, port in sorted(ports.items()) if port["network"] in by_name}
+    table.add_set(
+        "bound_ports",
+        "ifname",
+        {quoted(link): network.name for (link, _mac), network in bound.items()},
+        about="Guests' NICs that were wired by us",
+    )
+    table.add_set(
+        "port_macs",
+        "ifname . ether_addr",
+        {concat(quoted(link), mac): network.name for (link, mac), network in bound.items()},
+        about="and the MAC addresses that come in by them",
+    )
+    table.add_set("bound_macs", "ether_addr", {mac: network.name for (_link, mac), network in bound.items()})
+    # A guest that routes for others advertises itself. Which port it has is known by its reservation only.
+    exempt = {one.name: _router_macs(one) for one in by_name.values()}
+    table.add_set(
+        "no_routers",
+        "ifname",
+        {
+            quoted(link): network.name
+            for (link, mac), network in bound.items()
+            if exempt[network.name] is not None and mac not in exempt[network.name]
+        },
+        about="Where the host is the router",
+    )
+    table.add_set(
+        "no_dhcp_servers",
+        "ifname",
+        {quoted(link): network.name for (link, _mac), network in bound.items() if network.dhcp is not None},
+        about="Where the host serves DHCP",
+    )
+    impostors = []
+    if any(one.version == 6 for network in _guarded(networks) for one in network.subnets):
+        table.add_learnt(LEARNT, SOURCE6, about="The host's link-local addresses: what it speaks from itself")
+        impostors = [f"meta protocol ip6 {SOURCE6} @{LEARNT} drop", f"{_ADVERTISED} @{LEARNT} drop"]
+        table.add_chain(
+            "output",
+            [f"meta protocol ip6 ip6 saddr fe80::/10 update @{LEARNT} {{ {SOURCE6} }}"],
+            hook=f"filter hook output priority {PRIORITY}",
+        )
+    rules = []
+    if bound:
+        checks = [
+            "iifname . ether saddr != @port_macs drop",
+            "meta protocol arp iifname . arp saddr ether != @port_macs drop",
+        ]
+        if "no_dhcp_servers" in table:
+            checks.append("iifname @no_dhcp_servers udp dport { 68, 546 } drop")
+        if "no_routers" in table:
+            checks.append("iifname @no_routers icmpv6 type { nd-router-advert, nd-redirect } drop")
+        table.add_chain("from_bound", checks + impostors)
+        rules.append("iifname @bound_ports jump from_bound")
+        impostors = ["ether saddr @bound_macs drop", "meta protocol arp arp saddr ether @bound_macs drop", *impostors]
+    if impostors:
+        table.add_chain("from_others", impostors, about="Guests that others wired")
+        rules.append(f"iifname {OTHERS} jump from_others")
+    return rules
+
+
+def _router_macs(network):
+    """Return the MACs of guests that route IPv6 for others; None if one of them is not known by its MAC."""
+    routers = {via for _to, via in network.routes or () if via.version == 6}
+    found = {address: mac for mac, address, _routes in reserved(network, 6) if address in routers}
+    return set(found.values()) if len(found) == len(routers) else None
+
+
+def add_segment_guard(table, networks, ports):
+    """Fill table bridge: what holds ports to their guests, the gateway's addresses, and reserved addresses with their MACs."""
     guarded = _guarded(networks)
+    rules_of_ports = add_port_guard(table, networks, ports)
     jumps = {}
     for version, kind in ((4, "ipv4_addr"), (6, "ipv6_addr")):
         gateways = _gateways(guarded, version)
@@ -125,17 +211,23 @@ def add_segment_guard(table, networks):
             if rules:
                 table.add_chain("frames_ipv6", rules)
                 jumps["ip6"] = "frames_ipv6"
-    if jumps:
+    if jumps or rules_of_ports:
         # 'meta protocol' sees through one VLAN tag, 'ether type' would not. Receivers take tags of VLAN 0 off, however
         # many; nobody needs two.
         table.add_chain(
             "prerouting",
             [
                 "vlan id 0 meta protocol { 8021q, 8021ad } drop",
-                f"meta protocol vmap {{ {', '.join(f'{key} : jump {name}' for key, name in jumps.items())} }}",
+                *rules_of_ports,
+                *_by_protocol(jumps),
             ],
             hook=f"filter hook prerouting priority {PRIORITY}",
         )
+
+
+def _by_protocol(jumps):
+    if jumps:
+        yield f"meta protocol vmap {{ {', '.join(f'{key} : jump {name}' for key, name in jumps.items())} }}"
 
 
 def _ipv4(table):

@@ -13,14 +13,12 @@ import json
 import os
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import entries, iptables_text, ruleset
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import entries, iptables_text, ruleset, stored
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import ETC
 
 NETWORKS = os.path.join(ETC, "networks.d")
 RULES = os.path.join(ETC, "rules.d")
 README = os.path.join(ETC, "README")
-MARK = "virtnet.kvm"
 BACKENDS = ("nftables", "iptables")
 
 README_TEXT = """\
@@ -29,14 +27,16 @@ This folder is written by the Ansible collection virtnet.kvm. It holds what this
 networks.d/NAME.json     policy of a network (module net_policy)
 rules.d/SET.json         address translation (module nat_rule); @NAME.json belongs to the network NAME
 openings.sh              what lets packets through tables of others that have no file for it, if there are any
+ports.json               which MAC address is behind which link of a guest (modules guest_vm, guest_nic)
 routes.d/LINK.json       routes on a link that others asked for (module host_iface)
 virtnet.nft              the packet filter made of both, loaded at boot by virtnet-firewall.service
 watch-firewall           run by that service: has it loaded again when somebody else's program flushes it
 virtnet.iptables         translation of the sets that have the backend iptables, if any; virtnet.ip6tables for IPv6
 
-In the kernel it is two tables, and nothing outside of them:
+In the kernel it is three tables, and nothing outside of them:
     nft list table inet virtnet
     nft list table bridge virtnet
+    nft list table arp virtnet
 With the backend iptables four chains of the table nat too, VIRTNET_*, and a jump to three of them:
     iptables-save -t nat; ip6tables-save -t nat
 
@@ -48,7 +48,7 @@ To load it again:
 
 To switch it off until the next boot or run:
     systemctl stop virtnet-firewall.service
-    nft delete table inet virtnet; nft delete table bridge virtnet
+    nft delete table inet virtnet; nft delete table bridge virtnet; nft delete table arp virtnet
 and if there are files of iptables, for iptables and ip6tables each:
     iptables -t nat -D PREROUTING -j VIRTNET_PRE; iptables -t nat -D OUTPUT -j VIRTNET_OUT
     iptables -t nat -D POSTROUTING -j VIRTNET_POST
@@ -66,24 +66,25 @@ Forwarding is in /etc/sysctl.d/60-virtnet.conf (module ip_forward). What it was 
 class State:
     """What the store holds: C(networks) {name: entry}, C(rules) {set: {name: rule}}, plain values.
 
-    C(backends) has the backend of each set of rules.
+    C(backends) has the backend of each set of rules. C(ports) {(link, MAC): {C(guest), C(network)}} are guests' NICs.
     """
 
-    def __init__(self, networks, rules, backends=None):
+    def __init__(self, networks, rules, backends=None, ports=None):
         self.networks = networks
         self.rules = rules
         self.backends = {owner: (backends or {}).get(owner, BACKENDS[0]) for owner in rules}
+        self.ports = ports or {}
         self._parsed = None
 
     def __eq__(self, other):
-        return isinstance(other, State) and (self.networks, self.rules, self.backends) == (
-            other.networks, other.rules, other.backends
+        return isinstance(other, State) and (self.networks, self.rules, self.backends, self.ports) == (
+            other.networks, other.rules, other.backends, other.ports,
         )
 
     __hash__ = None  # entries are exchanged while a new state is made
 
     def copy(self):
-        return State(dict(self.networks), {owner: dict(rules) for owner, rules in self.rules.items()}, self.backends)
+        return State(dict(self.networks), {owner: dict(rules) for owner, rules in self.rules.items()}, self.backends, self.ports)
 
     def put_rules(self, owner, rules, backend):
         """Make C(rules) those of a set; none is no set."""
@@ -95,7 +96,7 @@ class State:
 
     @property
     def empty(self):
-        return not self.networks and not self.rules
+        return not self.networks and not self.rules and not self.ports
 
     def parsed(self):
         """Return the Networks, sorted by name; to be asked for when the entries are complete."""
@@ -116,7 +117,7 @@ class State:
 
     def transaction(self):
         """Return the ruleset of nft as text."""
-        return ruleset.transaction(self.parsed(), self.flat_rules(), self.sets_of_iptables())
+        return ruleset.transaction(self.parsed(), self.flat_rules(), self.sets_of_iptables(), self.ports)
 
     def iptables(self):
         """Return {4: text, 6: text} of what iptables translates."""
@@ -135,15 +136,7 @@ def _load_folder(folder):
         if file_name.startswith(".") or not file_name.endswith(".json"):
             continue
         path = os.path.join(folder, file_name)
-        try:
-            content = json.loads(files.read(path) or "")
-            if content["made_by"] != MARK:
-                raise KeyError("made_by")
-        except (ValueError, KeyError, TypeError) as error:
-            raise Conflict(
-                "the file is not one of virtnet.kvm's, or was cut off", path, cure="Move it away and run the play again."
-            ) from error
-        found[file_name[: -len(".json")]] = content
+        found[file_name[: -len(".json")]] = stored.content(files.read(path) or "", path)
     return found
 
 
@@ -154,6 +147,7 @@ def load():
         {name: content["network"] for name, content in _load_folder(NETWORKS).items()},
         {owner: {rule["name"]: rule for rule in content["rules"]} for owner, content in sets.items()},
         {owner: content["backend"] for owner, content in sets.items() if content.get("backend") in BACKENDS},
+        stored.ports(),
     )
 
 
@@ -164,7 +158,7 @@ _encode = json.JSONEncoder(sort_keys=True).encode
 def _dump(content):
     """Return a file's text; of rules, of which there may be thousands, each has one line."""
     lines = []
-    for key, value in sorted({"made_by": MARK, "version": 1, **content}.items()):
+    for key, value in sorted({"made_by": stored.MARK, "version": 1, **content}.items()):
         if isinstance(value, list):
             text = "[\n    " + ",\n    ".join(map(_encode, value)) + "\n  ]"
         else:
@@ -178,13 +172,19 @@ def save(before, after):
     if after.empty:
         _save_folder(NETWORKS, before.networks, {})
         _save_folder(RULES, before.rules, {})
+        files.remove(stored.PORTS)
         files.remove(README)
     else:
         if files.read(README) != README_TEXT:
             files.write(README, README_TEXT, mode=0o644)
         _save_folder(NETWORKS, *({name: {"network": entry} for name, entry in one.networks.items()} for one in (before, after)))
         _save_folder(RULES, _sets(before), _sets(after))
-    for folder in (NETWORKS, RULES):
+        if not after.ports:
+            files.remove(stored.PORTS)
+        elif before.ports != after.ports:
+            rows = [{"link": link, "mac": mac, **port} for (link, mac), port in sorted(after.ports.items())]
+            files.write(stored.PORTS, _dump({"ports": rows}))
+    for folder in (NETWORKS, RULES, ETC):
         files.remove_empty_folders(folder, ETC)
 
 
@@ -194,7 +194,7 @@ FOLDERS = (NETWORKS, RULES, ETC)
 
 def written(before, after):
     """Return the paths of what save() may write or remove."""
-    paths = [README]
+    paths = [README, *([stored.PORTS] if before.ports != after.ports else [])]
     for folder, old, new in ((NETWORKS, before.networks, after.networks), (RULES, _sets(before), _sets(after))):
         paths += [os.path.join(folder, f"{name}.json") for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
     return paths

@@ -164,6 +164,8 @@ def changed_interface(xml, nic):
         if node.find("mac").get("address") == nic.mac:
             node = copy.deepcopy(node)
             source = node.find("source")
+            # A running one on a network that is a bridge of the host's is told as a bridge.
+            node.set("type", "network")
             source.attrib.clear()
             source.set("network", nic.network)
             link = node.find("link")

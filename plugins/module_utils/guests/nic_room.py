@@ -12,8 +12,8 @@ from typing import Any
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import outage
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import Room
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
-from ansible_collections.virtnet.kvm.plugins.module_utils.guests import domain, wiring
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput, VirtnetError
+from ansible_collections.virtnet.kvm.plugins.module_utils.guests import bound, domain, wiring
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 
 #: A NIC that is taken out and put in is a new device to the guest, which has to see it and to set it up.
@@ -42,14 +42,16 @@ class NicRoom(Room):
     :param wishes: list of wiring.Wish.
     :param client: client.Domains.
     :param disruption: C(allow), C(live_only) (refuse what the guest would notice) or C(defer) (store it only).
+    :param ports: firewall.ports.Ports, or None where the guests' links are not this host's.
     """
 
     key = "nics"
 
-    def __init__(self, wishes, client, disruption="allow"):
+    def __init__(self, wishes, client, disruption="allow", ports=None):
         self.wishes = wishes
         self.client = client
         self.disruption = disruption
+        self.bound = bound.Bound("nic", ports)
         self.found = {}
         self.targets = []
         self._problems = None
@@ -58,13 +60,18 @@ class NicRoom(Room):
 
     def gather(self):
         self.found = self.client.gather()
+        self.bound.gather()
         if self._problems is None:
             self._select()
         for target in self.targets:
             found = self.found.get(target.wish.guest)
             target.stored = wiring.nodes(found.stored).get(target.mac) if found else None
             target.live = wiring.nodes(found.live).get(target.mac) if found else None
-        return {target.name: _form(target, target.stored, target.live) for target in self.targets if _there(target)}
+        return {
+            target.name: _form(target, target.stored, target.live, self.bound.of(target.wish.guest, target.mac))
+            for target in self.targets
+            if _there(target)
+        }
 
     def _select(self):
         """Find out which NICs are meant, once: later on an index or an alias may mean another."""
@@ -97,6 +104,7 @@ class NicRoom(Room):
                 plan.warnings.append(
                     f"{target.wish.guest} is a guest of guest_vm, which will wire it as declared there; declare its NICs there."
                 )
+        self.bound.plan(plan, self.found)
         return plan
 
     def _check_taken(self):
@@ -120,6 +128,7 @@ class NicRoom(Room):
 
     def _remove(self, target):
         ops = []
+        self.bound.want(target.name, target.wish.guest, (), target.mac)
         if target.live is not None:
             self._refuse(target, "its removal takes the NIC from")
             args = {"target": target, "node": target.live}
@@ -154,7 +163,9 @@ class NicRoom(Room):
                 ops += live_ops
         if ops and wish.network is not None:
             self._check_network(plan, wish, networks, running=found.live is not None)
-        plan.after[target.name] = _form(target, stored, live)
+        nics = [{**form, "mac": target.mac} for form in map(_network_form, (live, stored)) if form]
+        wanted = self.bound.want(target.name, wish.guest, nics, target.mac)
+        plan.after[target.name] = _form(target, stored, live, wanted)
         return ops
 
     def _check_network(self, plan, wish, networks, running):
@@ -198,7 +209,14 @@ class NicRoom(Room):
     # -- doing it -----------------------------------------------------------------------------------------------------
 
     def apply(self, op):
-        self._change(op.args["target"], op.op, op.args["node"], op.note == "running")
+        try:
+            if op.op in bound.OPS:
+                self.bound.apply(op)
+            else:
+                self._change(op.args["target"], op.op, op.args["node"], op.note == "running")
+        except VirtnetError:
+            self.bound.failed.add(op.name)
+            raise
 
     def _change(self, target, how, node, live):
         guest = target.wish.guest
@@ -218,6 +236,9 @@ class NicRoom(Room):
             time.sleep(0.1)
 
     def revert(self, op):
+        if op.op in bound.OPS:
+            self.bound.revert(op)
+            return
         target, live = op.args["target"], op.note == "running"
         if op.op == "attach":
             self._change(target, "detach", op.args["node"], live)
@@ -250,7 +271,13 @@ def _operation(target, old, new, where, effect="none", outage_s=0.0):
     return [Op("nic", target.name, "update", effect, guests, outage_s, where, {"target": target, "node": new, "old": old})]
 
 
-def _form(target, stored, live):
+def _network_form(node):
+    """Return C(dev) and C(network) of an element, or None if it is on no network."""
+    form = None if node is None else wiring.form(node)
+    return {"dev": form["dev"], "network": form["source"]} if form and form["type"] == "network" else None
+
+
+def _form(target, stored, live, ports):
     forms = [None if node is None else wiring.form(node) for node in (stored, live)]
     return {
         "guest": target.wish.guest,
@@ -258,4 +285,5 @@ def _form(target, stored, live):
         "stored": forms[0],
         "live": forms[1],
         "pending": domain.differences(*forms) if None not in forms else [],
+        "bound": bound.told(ports),
     }

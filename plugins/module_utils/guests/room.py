@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import Room
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput, VirtnetError
-from ansible_collections.virtnet.kvm.plugins.module_utils.guests import domain, images, kvm_probe, storage
+from ansible_collections.virtnet.kvm.plugins.module_utils.guests import bound, domain, images, kvm_probe, storage
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests.agent import Agent, AgentSilent, in_parallel
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 
@@ -34,11 +34,12 @@ class GuestRoom(Room):
     :param restart: whether a running guest may be restarted for a change that needs it.
     :param wait: what a running guest must have before the call ends: C(address), C(agent) or C(none).
     :param wait_s: for how many seconds at most, all guests side by side.
+    :param ports: firewall.ports.Ports, or None where the guests' links are not this host's.
     """
 
     key = "guests"
 
-    def __init__(self, guests, client, host, accelerator="auto", restart=False, wait="address", wait_s=120):
+    def __init__(self, guests, client, host, accelerator="auto", restart=False, wait="address", wait_s=120, ports=None):
         self.guests = {guest.name: guest for guest in guests}
         self.client = client
         self.host = host
@@ -46,12 +47,12 @@ class GuestRoom(Room):
         self.restart = restart
         self.wait = wait
         self.wait_s = wait_s
+        self.bound = bound.Bound("guest", ports)
         self.found = {}
         self.image: Any = None  # images.Builtin, once a built-in guest is to be defined
         self.interfaces = {}
         self._pending_starts = []
         self._started = None
-        self._failed = set()
         self._defined = set()
         self._stopped = set()
         self._ipv6_only = set()
@@ -60,6 +61,7 @@ class GuestRoom(Room):
 
     def gather(self):
         self.found = self.client.gather()
+        self.bound.gather()
         return {name: self._form(self.found[name]) for name in self.guests if name in self.found}
 
     def _form(self, found):
@@ -71,6 +73,7 @@ class GuestRoom(Room):
             "autostart": found.autostart,
             **stored,
             "pending": pending,
+            "bound": bound.told(self.bound.of(found.name)),
         }
 
     @functools.cached_property
@@ -112,9 +115,26 @@ class GuestRoom(Room):
         if any(op.op == "define" and self.guests[op.name].builtin for op in preparations):
             plan.ops += self._image_operations(plan)
         plan.ops += preparations + starts + ends
+        self._bind(plan)
         self._check_networks([self.guests[op.name] for op in starts], plan)
         self._pending_starts = [op.name for op in starts]
         return plan
+
+    def _bind(self, plan):
+        """Put what binds the guests' ports before all else, and what frees them at the end."""
+        restarted = {op.name for op in plan.ops if op.op == "stop"}
+        for guest in self.guests.values():
+            nics = []
+            if guest.state != "absent":
+                nics += [nic.declared for nic in guest.nics]
+                found = self.found.get(guest.name)
+                if found and found.live and guest.name not in restarted:
+                    # Those that it keeps until its next start.
+                    nics += _definition(found.live)["nics"]
+            wanted = self.bound.want(guest.name, guest.name, nics)
+            if guest.name in plan.after:
+                plan.after[guest.name]["bound"] = bound.told(wanted)
+        self.bound.plan(plan, self.found)
 
     def _check_taken(self, wanted):
         """Raise Conflict if another guest of this host has a MAC or a link's name that is wanted."""
@@ -236,13 +256,15 @@ class GuestRoom(Room):
         try:
             if op.kind == "image":
                 self.image.build()
+            elif op.op in bound.OPS:
+                self.bound.apply(op)
             else:
                 getattr(self, "_do_" + op.op)(op)
         except VirtnetError:
-            self._failed.add(op.name)
+            self.bound.failed.add(op.name)
             raise
         except OSError as error:
-            self._failed.add(op.name)
+            self.bound.failed.add(op.name)
             raise CommandFailed(f"{op.op} failed: {error}", op.name) from error
 
     def _do_disk(self, op):
@@ -287,7 +309,7 @@ class GuestRoom(Room):
     def _do_start(self, op):
         """Start all guests side by side at the first one's turn; then each turn tells of its own."""
         if self._started is None:
-            names = [name for name in self._pending_starts if name not in self._failed]
+            names = [name for name in self._pending_starts if name not in self.bound.failed]
             self._started = in_parallel({name: functools.partial(self.client.start, name) for name in names})
         if isinstance(self._started[op.name], VirtnetError):
             raise self._started[op.name]
@@ -302,6 +324,9 @@ class GuestRoom(Room):
         storage.remove(op.name)
 
     def revert(self, op):
+        if op.op in bound.OPS:
+            self.bound.revert(op)
+            return
         found = self.found.get(op.name)
         if op.op == "define":
             if found is None:

@@ -19,7 +19,7 @@ try:
 except ImportError:  # pragma: no cover - deps.require() answers for it
     etree = None
 
-from ansible_collections.virtnet.kvm.plugins.module_utils import values
+from ansible_collections.virtnet.kvm.plugins.module_utils import names, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import domain
 
@@ -94,6 +94,10 @@ def nodes(xml):
     for node in domain.load(xml).iterfind("devices/interface"):
         mac = node.find("mac")
         if mac is not None:
+            source = node.find("source")
+            if source is not None and source.get("network") is not None:
+                # A running one on a network that is a bridge of the host's is told as a bridge, or as direct.
+                node.set("type", "network")
             found[mac.get("address").lower()] = node
     return found
 
@@ -177,8 +181,7 @@ def fresh(wish, mac):
     node = etree.Element("interface", type="network")
     etree.SubElement(node, "mac", address=mac)
     etree.SubElement(node, "source", network=wish.network)
-    if wish.dev is not None:
-        etree.SubElement(node, "target", dev=wish.dev)
+    etree.SubElement(node, "target", dev=wish.dev or names.port_name(mac))
     etree.SubElement(node, "model", type="virtio")
     if wish.link is not None:
         etree.SubElement(node, "link", state=wish.link)

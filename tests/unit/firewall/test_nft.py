@@ -100,15 +100,16 @@ class Host:
 
 
 def test_tables_that_are_not_there():
-    assert nft.Nft(Host({"inet": MISSING, "bridge": MISSING})).found() == {}
-    assert list(nft.Nft(Host({"inet": (0, json.dumps(LISTING), ""), "bridge": MISSING})).found()) == ["inet virtnet"]
+    assert nft.Nft(Host({"inet": MISSING, "bridge": MISSING, "arp": MISSING})).found() == {}
+    found = nft.Nft(Host({"inet": (0, json.dumps(LISTING), ""), "bridge": MISSING, "arp": MISSING})).found()
+    assert list(found) == ["inet virtnet"]
 
 
 def test_a_table_of_that_name_that_is_not_ours():
     listing = copy.deepcopy(LISTING)
     del listing["nftables"][3]
     with pytest.raises(Conflict, match="inet virtnet is not one of"):
-        nft.Nft(Host({"inet": (0, json.dumps(listing), ""), "bridge": MISSING})).found()
+        nft.Nft(Host({"inet": (0, json.dumps(listing), ""), "bridge": MISSING, "arp": MISSING})).found()
 
 
 def test_nft_that_cannot_list_or_is_not_there():

@@ -115,7 +115,7 @@ def test_the_host_itself_has_no_address_outside(parse, natnet):
 
 def test_a_guest_inside_a_prefix_is_let_through_once():
     found = {("lab", "p"): rule("p", "npt"), ("lab", "o"): rule("o", "one", inside="10.9.0.7")}
-    inet, _bridge = ruleset.tables([], found)
+    inet, _bridge, _arp = ruleset.tables([], found)
     block = inet[inet.index("set forwarded_whole4"):].partition("}\n    }")[0]
     assert "10.9.0.0/24,  # lab/p" in block
     assert "10.9.0.7" not in block
@@ -124,7 +124,7 @@ def test_a_guest_inside_a_prefix_is_let_through_once():
 def test_each_backend_has_its_own():
     """What iptables translates, nftables leaves alone; a forward on no address leaves the outside address to the guest."""
     found = rules(("a", rule("a", "one")), ("b", rule("b", "dnat")))
-    inet, _bridge = ruleset.tables([], found, {"a"})
+    inet, _bridge, _arp = ruleset.tables([], found, {"a"})
     assert "one_to_one4" not in inet
     assert "192.0.2.7,  # a/a" in inet[inet.index("set own_gateways4"):]
     mine = {("a", "a"): found[("a", "a")]}

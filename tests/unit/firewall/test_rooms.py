@@ -15,7 +15,16 @@ import re
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import engine
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import boot, iptables, nft, nfttext, rooms, store
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import (
+    boot,
+    iptables,
+    nft,
+    nfttext,
+    ports,
+    rooms,
+    store,
+    stored,
+)
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
 
 
@@ -108,7 +117,9 @@ def kernel(tmp_path, monkeypatch):
     etc = tmp_path / "etc"
     for module, name, path in (
         (store, "ETC", etc), (store, "NETWORKS", etc / "networks.d"), (store, "RULES", etc / "rules.d"),
-        (store, "README", etc / "README"), (boot, "RULES", etc / "virtnet.nft"), (nft, "EXPECTED", tmp_path / "run.json"),
+        (store, "README", etc / "README"), (stored, "PORTS", etc / "ports.json"), (boot, "RULES", etc / "virtnet.nft"),
+        (nft, "EXPECTED", tmp_path / "run.json"),
+        (nft, "ADDRESSES", tmp_path / "if_inet6"),
         (iptables, "EXPECTED", tmp_path / "run4.json"),
         (boot, "_SYSTEMD", tmp_path / "no-systemd"), (journal, "PATH", tmp_path / "baseline.json"),
     ):
@@ -183,7 +194,7 @@ def test_two_rooms_that_plan_look_once_and_find_what_each_would(kernel, natnet, 
         first = rooms.PolicyRoom(kernel, [natnet, ISO])
         second = rooms.TranslationRoom(kernel, "default", None, [natnet, ISO], False, backend, first)
         assert [engine.converge(one, kernel, True)[0] for one in (first, second)] == alone
-        assert len([one for one in kernel.commands if one[:3] == ["nft", "-j", "list"]]) == 2  # a family each
+        assert len([one for one in kernel.commands if one[:3] == ["nft", "-j", "list"]]) == 3  # a family each
 
 
 def test_the_result(kernel, natnet):
@@ -527,3 +538,78 @@ def test_a_literal_rule_is_a_warning(kernel):
     assert [line for line in kernel.iptables["iptables"] if line.startswith("-A VIRTNET_POST")][1:] == [
         '-A VIRTNET_POST -s 10.10.101.0/24 -m comment --comment "default/m" -j MASQUERADE'
     ]
+
+
+PORT = {("vp1", "52:54:00:00:00:01"): {"guest": "vm0", "network": "natnet"}}
+PORT2 = {("vp2", "52:54:00:00:00:02"): {"guest": "vm1", "network": "natnet"}}
+
+
+def bound(kernel):
+    return [one for one in ("vp1", "vp2") if f'"{one}" . ' in "".join(kernel.tables.get("bridge virtnet", ()))]
+
+
+def test_ports_of_guests_are_kept_by_all_who_come_after(kernel, natnet):
+    policy(kernel, natnet)
+    kept = ports.Ports(kernel)
+    kept.change((), PORT)
+    kept.change((), PORT2)
+    assert kept.load() == {**PORT, **PORT2} and bound(kernel) == ["vp1", "vp2"]
+    assert os.stat(kernel.etc / "ports.json").st_mode & 0o777 == 0o600
+    assert not policy(kernel, natnet)["changed"]
+    nat(kernel, natnet, rules=[{"name": "m", "type": "masquerade", "source": "10.80.0.0/24"}])
+    assert bound(kernel) == ["vp1", "vp2"]
+    assert '"vp1"' in (kernel.etc / "virtnet.nft").read_text()
+    kept.change(PORT, {})
+    assert bound(kernel) == ["vp2"]
+    kept.change(PORT2, {})
+    assert kept.load() == {} and "ports.json" not in files(kernel) and bound(kernel) == []
+    assert not policy(kernel, natnet)["changed"]
+
+
+def test_ports_come_before_the_network_and_stay_after_it(kernel, natnet):
+    """A host without rules of ours needs no nft for it."""
+    kept = ports.Ports(kernel)
+    kept.change((), PORT)
+    kept.change((), PORT)
+    assert kernel.commands == [] and files(kernel) == {"README", "ports.json"}
+    policy(kernel, natnet)
+    assert bound(kernel) == ["vp1"]
+    policy(kernel, GONE)
+    assert kernel.tables == {} and files(kernel) == {"README", "ports.json"}
+    kept.change(PORT, {})
+    assert not os.path.exists(kernel.etc)
+
+
+@pytest.mark.parametrize("fault", ["kernel", "file"])
+def test_ports_that_cannot_be_bound_leave_all_as_it_was(kernel, natnet, monkeypatch, fault):
+    policy(kernel, natnet)
+    kept = ports.Ports(kernel)
+    kept.change((), PORT2)
+    before, tables = files(kernel), copy.deepcopy(kernel.tables)
+    if fault == "kernel":
+        kernel.refuse = "vp1"
+    else:
+        write = store.files.write
+
+        def broken(path, text, **more):
+            write(path + "/" if "vp1" in text else path, text, **more)
+
+        monkeypatch.setattr(store.files, "write", broken)
+    with pytest.raises(CommandFailed):
+        kept.change((), PORT)
+    assert kept.load() == PORT2 and files(kernel) == before and kernel.tables == tables
+
+
+def test_rules_that_were_changed_by_hand_are_mended_with_the_ports(kernel, natnet):
+    policy(kernel, natnet)
+    kernel.tables.pop("inet virtnet")
+    ports.Ports(kernel).change((), PORT)
+    assert set(kernel.tables) == {"inet virtnet", "bridge virtnet"} and not policy(kernel, natnet)["changed"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "here"),
+    [("qemu:///system", True), ("qemu+unix:///system", True), ("qemu:///session", False), ("qemu+ssh://kvm2/system", False)],
+)
+def test_whose_guests_have_ports_here(kernel, uri, here):
+    assert (ports.of_daemon(kernel, uri) is not None) == here

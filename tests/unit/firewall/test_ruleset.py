@@ -126,10 +126,11 @@ def test_what_stands_for_guests(parse, natnet):
 def test_nothing_declared_leaves_no_table():
     text = ruleset.transaction([], {})
     assert not nft.text_has_tables(text)
-    assert text.split("\n")[:4] == [
+    assert text.split("\n")[:6] == [
         "add table inet virtnet", "delete table inet virtnet", "add table bridge virtnet", "delete table bridge virtnet",
+        "add table arp virtnet", "delete table arp virtnet",
     ]
-    assert text.strip().count("\n") == 3
+    assert text.strip().count("\n") == 5
 
 
 def test_a_bridged_network_alone_needs_no_rule(parse):
@@ -138,7 +139,7 @@ def test_a_bridged_network_alone_needs_no_rule(parse):
 
 def test_translation_alone_filters_nothing():
     rule = entries.parse_rule({"name": "m", "type": "masquerade", "source": "10.80.0.0/24", "interface": "eth0"}, "r", {})
-    inet, bridge = ruleset.tables([], {("default", "m"): rule})
+    inet, bridge, _arp = ruleset.tables([], {("default", "m"): rule})
     assert "type filter" not in inet
     assert "oifname . ip saddr @masquerade4_link masquerade" in inet
     assert "ip saddr . ip daddr @same_subnet4 return" in inet
@@ -151,7 +152,7 @@ def test_every_verdict_leads_to_a_chain_that_is_there(parse):
         names = set(re.findall(r"^    chain (\w+) \{", table, re.MULTILINE))
         assert set(re.findall(r"(?:goto|jump) (\w+)", table)) <= names
         sets = set(re.findall(r"^    (?:set|map) (\w+) \{", table, re.MULTILINE))
-        assert set(re.findall(r"@(?!th,)(\w+)", table)) <= sets
+        assert set(re.findall(r"@(?!th,|nh,)(\w+)", table)) <= sets
 
 
 @pytest.mark.parametrize("count", [2, 100])
@@ -161,7 +162,7 @@ def test_rules_do_not_grow_with_networks(parse, count):
         for one in range(count)
     ]
     networks = parse(*items)
-    inet, bridge = ruleset.tables(networks, rules_of(networks))
+    inet, bridge, _arp = ruleset.tables(networks, rules_of(networks))
     verdict = re.compile(r"\b(accept|drop|return|masquerade|goto \w+)$")
     chains = [line for line in (inet + bridge).splitlines() if "#" not in line and verdict.search(line)]
     assert len(chains) < 40
@@ -181,7 +182,7 @@ def test_a_stretched_network_may_have_its_gateway_twice(parse, natnet):
 
 
 def test_a_guest_that_routes_keeps_its_address_but_speaks_for_others(parse):
-    inet, bridge = ruleset.tables(parse(*FOUR_MODELS), {})
+    inet, bridge, _arp = ruleset.tables(parse(*FOUR_MODELS), {})
     assert '"dmzbr0" . 10.9.0.0/16' in inet
     assert "52:54:00:00:05:09 . 10.64.105.9" in bridge
     assert "macs4" not in bridge

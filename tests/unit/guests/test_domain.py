@@ -98,6 +98,11 @@ def test_a_running_nic_is_changed_as_it_is():
     nic = dataclasses.replace(guest("dhcp").nics[0], network="other", link="down")
     changed = etree.fromstring(domain.changed_interface(live, nic))
     assert dict(changed.find("source").attrib) == {"network": "other"}
+    # One on a network that is a bridge of the host's is told as a bridge while it runs.
+    bridge = live.replace('<interface type="network"', '<interface type="bridge"')
+    assert bridge != live
+    told = etree.fromstring(domain.changed_interface(bridge, nic))
+    assert told.get("type") == changed.get("type") == "network"
     assert changed.find("link").get("state") == "down"
     assert changed.find("alias").get("name") == "net0"
     assert domain.changed_interface(live, dataclasses.replace(nic, mac="52:54:00:ff:ff:ff")) is None

@@ -336,3 +336,56 @@ def test_what_a_guest_still_lacks(nics, addresses, lacking):
     links = [{"name": "eth0", "mac": "52:54:00:00:00:01", "addresses": addresses}]
     assert bool(room._lacking(nics, links, {"v6"})) is lacking
     assert bool(room._lacking([nic()], [], {"v6"}))
+
+
+class Ports:
+    """firewall.ports.Ports, in memory; notes each change among what libvirt was asked for."""
+
+    def __init__(self, done):
+        self.ports, self.done = {}, done
+
+    def load(self):
+        return dict(self.ports)
+
+    def change(self, gone, new):
+        self.done.append(("ports", sorted([*gone, *new])))
+        self.ports = {**{key: port for key, port in self.ports.items() if key not in gone}, **new}
+
+
+@pytest.mark.parametrize("change", list(CHANGES))
+@pytest.mark.parametrize("restart", [False, True])
+def test_ports_are_as_predicted_and_are_bound_before_a_start(change, restart):
+    libvirt = Domains()
+    ports = Ports(libvirt.done)
+    before, after = CHANGES[change]
+    if before:
+        converge(libvirt, *before, ports=ports)
+    libvirt.done.clear()
+    predicted, _warnings = converge(libvirt, *after, check=True, restart=restart, ports=ports)
+    assert libvirt.done == []
+    real, _warnings = converge(libvirt, *after, restart=restart, ports=ports)
+    assert predicted["diff"]["after"] == real["diff"]["after"] and predicted["actions"] == real["actions"]
+    again, _warnings = converge(libvirt, *after, restart=restart, ports=ports)
+    assert not again["changed"]
+    nics = {
+        (nic["dev"], nic["mac"]): {"guest": name, "network": nic["network"]}
+        for name, xml in libvirt.stored.items() for nic in domain.parse(xml)["nics"]
+    }
+    assert ports.ports == nics
+    told = [what for what, _name in libvirt.done]
+    if change == "new":
+        assert told.index("ports") < told.index("define") < told.index("start")
+    if change == "absent":
+        assert told.index("destroy") < told.index("undefine") < told.index("ports")
+
+
+def test_a_guest_that_waits_for_its_restart_has_both_ports():
+    libvirt = Domains()
+    ports = Ports(libvirt.done)
+    converge(libvirt, vm(nics=[{"network": "a", "mac": "52:54:00:00:00:01"}]), ports=ports)
+    changed = vm(nics=[{"network": "a", "mac": "52:54:00:00:00:02"}])
+    result, _warnings = converge(libvirt, changed, ports=ports)
+    assert [one["mac"] for one in result["guests"][0]["bound"]] == ["52:54:00:00:00:01", "52:54:00:00:00:02"]
+    assert not converge(libvirt, changed, ports=ports)[0]["changed"]
+    converge(libvirt, changed, restart=True, ports=ports)
+    assert [mac for _link, mac in ports.ports] == ["52:54:00:00:00:02"]

@@ -218,3 +218,17 @@ def test_what_another_guest_has_is_a_conflict(item):
 def test_a_new_nic_needs_a_network():
     with pytest.raises(InvalidInput, match="for a new one a network is missing"):
         plan(Daemon({"VM0": (xml(), None)}), mac=MAC)
+
+
+def test_a_running_nic_on_a_network_that_is_a_bridge_of_the_hosts():
+    """libvirt tells what it came to, a bridge; it is still of the network."""
+    live = LIVE.replace("bridge='br0'", "network='natnet' portid='1' bridge='br0'")
+    assert "type='bridge'" in live
+    assert plan(Daemon({"VM0": (None, xml(live))}), network="natnet")[1].ops == []
+
+
+def test_a_new_nic_has_a_name_that_stays():
+    [op] = plan(Daemon({"VM0": (xml(), None)}), mac=MAC, network="natnet")[1].ops
+    assert op.args["node"].find("target").get("dev") == "vp" + MAC.replace(":", "")
+    [op] = plan(Daemon({"VM0": (xml(), None)}), mac=MAC, network="natnet", dev="tap3")[1].ops
+    assert op.args["node"].find("target").get("dev") == "tap3"

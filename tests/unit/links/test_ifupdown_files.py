@@ -147,6 +147,17 @@ def test_a_bridge_that_asks_by_dhcp():
     assert texts.link(BARE, text) == text
 
 
+def test_routes_wait_for_the_lease():
+    """dhcpcd lets ifup go on before the IPv4 address is there; a route that fails would take the uplink down again."""
+    route = {"to": "10.1.0.0/16", "via": "10.0.0.2", "metric": None}
+    base = texts.successor("iface eth0 inet dhcp\n", "eth0", metric=None, link_local=False)
+    form = {**BARE, "routes": [route]}
+    text = texts.link(form, base)
+    line = "ip route replace 10.1.0.0/16 via 10.0.0.2 dev $IFACE proto static"
+    assert f"up {line} || for wait in $(seq 20); do sleep 1; {line} && break; done || true\n" in text
+    assert texts.File(text).routes == [route] and texts.link(form, text) == text
+
+
 def test_a_bridge_of_its_own():
     route = {"to": "10.1.0.0/16", "via": "10.0.0.2", "metric": None}
     form = {**BARE, "addresses": ["10.0.0.1/24", "fd00::1/64"], "routes": [route]}

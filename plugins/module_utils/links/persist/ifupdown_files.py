@@ -41,6 +41,8 @@ _MARK = "virtnet"
 #: sysctls of an IPv6 stanza (interfaces(5)) that not every method of it has.
 _OF_RA = {"accept_ra": "accept_ra", "autoconf": "autoconf", "privext": "use_tempaddr"}
 _VLAN = "bridge vlan"
+#: Seconds that routes wait for a lease at boot.
+_LEASE_S = 20
 _NO_LINK_LOCAL = "ip link set dev $IFACE addrgenmode none"
 #: What we say of a port, and what its user may have said of it as a port of another bridge.
 _OF_PORT = re.compile(
@@ -240,10 +242,18 @@ def _address_line(address):
     return ("up", f"ip address replace {address} dev $IFACE{broadcast}{' nodad' if six else ''}")
 
 
-def _route_line(one):
+def _route_line(one, leased=False):
+    """Return the option that sets up a route.
+
+    :param leased: whether a lease brings the link's addresses. dhcpcd lets ifup go on with the first one, of either family; and
+        a command that fails would have networking.service end the client, and with it the uplink.
+    """
     via = f" via {one['via']}" if one["via"] else ""
     metric = f" metric {one['metric']}" if one["metric"] is not None else ""
-    return ("up", f"ip route replace {one['to']}{via} dev $IFACE{metric} proto static")
+    line = f"ip route replace {one['to']}{via} dev $IFACE{metric} proto static"
+    if leased and via:
+        line += f" || for wait in $(seq {_LEASE_S}); do sleep 1; {line} && break; done || true"
+    return ("up", line)
 
 
 def _ours(name, part, options):
@@ -372,8 +382,9 @@ class File:
             found.append(_ours(name, "link", [*self.lines, *self._dns_beside]))
         found += [Stanza(["iface", name, *one.words[2:]], one.options) for one in self.kept]
         more = [_address_line(one) for one in self.addresses_beside]
+        leased = any(one.method == "dhcp" for one in self.kept)
         # The way to a gateway goes before those through it.
-        more += [_route_line(one) for one in sorted(self.routes_beside, key=lambda one: one["via"] is not None)]
+        more += [_route_line(one, leased) for one in sorted(self.routes_beside, key=lambda one: one["via"] is not None)]
         if self.addresses_beside:
             more.append(("down", "ip address flush dev $IFACE scope global"))
         if self.down:
