@@ -132,6 +132,8 @@ def add_segment_guard(table, networks):
             "prerouting",
             [
                 "vlan id 0 meta protocol { 8021q, 8021ad } drop",
+                # Without its type a tag is one of 802.1Q.
+                "ether type 8021ad vlan id 0 meta protocol { 8021q, 8021ad } drop",
                 f"meta protocol vmap {{ {', '.join(f'{key} : jump {name}' for key, name in jumps.items())} }}",
             ],
             hook=f"filter hook prerouting priority {PRIORITY}",

@@ -193,6 +193,12 @@ def test_an_error_from_a_closed_network_is_about_its_own_guests(parse):
     assert "related" not in inet[inet.index("chain from_isolated"):].split("}")[0]
 
 
+def test_tags_of_vlan_0_within_tags_are_dropped_whatever_their_kind(parse, natnet):
+    bridge = ruleset.tables(parse(natnet), {})[1]
+    for outer in ("", "ether type 8021ad "):
+        assert f"        {outer}vlan id 0 meta protocol {{ 8021q, 8021ad }} drop\n" in bridge
+
+
 def test_a_stretched_network_may_have_its_gateway_twice(parse, natnet):
     near = parse(natnet)
     far = parse({**natnet, "stretch": {"mode": "vxlan", "vni": 5}})
