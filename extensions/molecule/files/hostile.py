@@ -362,6 +362,10 @@ def advertised_router(x):
     return [f.ether(f.multicast_mac("ff02::1"), x.mac, f.ip(x.forge["link-local"], "ff02::1", f.ICMP6, body, hops=255))]
 
 
+#: What a guest that heard the host's router advertisements has as its gateway.
+link_local_claim = _advertises("gateway's own")
+
+
 def dhcp_offer(x):
     ports = (67, 68) if x.version == 4 else (547, 546)
     return x.send(f.ip(x.source, x.target, f.UDP, f.udp(x.source, x.target, *ports, x.data())), gate=x.macs["neighbour"])

@@ -53,6 +53,13 @@ def address(name, version, last):
     return f"10.81.{number}.{last}" if version == 4 else f"fd81:{number}::{last}"
 
 
+def link_local(mac):
+    """The address that a link gives itself (RFC 4291)."""
+    first, *rest = bytes.fromhex(mac.replace(":", ""))
+    raw = bytes([0xFE, 0x80, *bytes(6), first ^ 2, *rest[:2], 0xFF, 0xFE, *rest[2:]])
+    return str(ipaddress.ip_address(raw))
+
+
 def subnets(name):
     return [f"{address(name, 4, 0)}/24", f"{address(name, 6, 0)}/64"]
 
@@ -339,6 +346,8 @@ class World:
         }  # fmt: skip
         if name in ADDRESSED:
             forge["gateway"] = address(name, version, 1)
+            if version == 6:
+                forge["gateway's own"] = link_local(self.gate(sender))
         if name and MODEL[name] != "bridged":
             forge["neighbour"] = self.ip(f"{name}a", version)
         gate = self.gate(sender)
@@ -436,7 +445,8 @@ class World:
         for name in ADDRESSED:
             for version in VERSIONS:
                 for row, make in (("a guest advertises itself as router", hostile.advertised_router),
-                                  ("a guest offers DHCP", hostile.dhcp_offer)):  # fmt: skip
+                                  ("a guest offers DHCP", hostile.dhcp_offer),
+                                  ("the gateway's link-local address", hostile.link_local_claim)):  # fmt: skip
                     self.in_segment("mending", row, make, name, version, "no")
                 if name in ("nat1", "nat2", "rou1"):
                     cell = self.add("mending", "MAC and address of a neighbour", f"{name}b", OUTSIDE, version, "", "no")
@@ -798,7 +808,12 @@ def test_show(site, table, figure):
     assert tried >= set(HAND) - {("bridged", "bridged")}
 
 
-MENDING = ("a guest advertises itself as router", "a guest offers DHCP", "MAC and address of a neighbour")
+MENDING = (
+    "a guest advertises itself as router",
+    "a guest offers DHCP",
+    "the gateway's link-local address",
+    "MAC and address of a neighbour",
+)
 
 
 @pytest.mark.parametrize("row", MENDING)
