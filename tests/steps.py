@@ -50,7 +50,7 @@ LONG_SCENARIOS: frozenset[str] = frozenset(
 )
 # Scenarios whose tests are a matrix, of which they choose a covering set themselves unless VIRTNET_TEST_MATRIX is set: seconds
 # that the whole of it may take.
-MATRICES = {"guard": 1500, "managers": 4500, "modules": 3000}
+MATRICES = {"contract": 600, "guard": 1500, "managers": 4500, "modules": 3000}
 
 # How much of a host's state after a failure is printed; all of it is in a file, which a CI machine may not keep.
 EVIDENCE_LINES = 600
@@ -567,6 +567,7 @@ def molecule(log: Log, scenario: str, whole: bool = False) -> Counts:
         env["VIRTNET_TEST_MATRIX"] = "whole"
     status = log.command("molecule", "test", "-s", scenario, "--destroy=never", env=env, check=False)
     text = re.sub(r"\x1b\[[0-9;]*m", "", log.text())
+    print("".join(f"    | {line}\n" for line in tables(text)), end="", flush=True)
     ended = re.findall(rf"\[{re.escape(scenario)} \S (\w+)\] Executed: (\w+)", text)
     actions = [(action, end) for action, end in ended if action != "verify"]
     tests = junit_counts(report)
@@ -582,6 +583,18 @@ def molecule(log: Log, scenario: str, whole: bool = False) -> Counts:
         spoilt.set()
         evidence(scenario)
     return counts
+
+
+def tables(text: str) -> list[str]:
+    """Return the lines of the tables that tests show (fixture `table`), as a scenario's log has them."""
+    found: list[str] = []
+    inside = False
+    for line in text.splitlines():
+        if re.match(r"=+ .* =+$", line):
+            inside = bool(re.match(r"=+ table: ", line))
+        if inside:
+            found.append(line)
+    return found
 
 
 def evidence(scenario: str) -> None:

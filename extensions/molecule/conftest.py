@@ -14,6 +14,9 @@ from module_calls import Modules
 #: Files of tests that take long, look at one host each, and need nothing of each other: {scenario: their names, None for all}.
 SHARED_OUT = {"guard": None, "modules": ("test_flushed.py", "test_nat_kinds.py", "test_rates.py")}
 
+#: Scenarios whose tests cannot be shared out, for all of them look at what was done once: the whole on the last of the hosts.
+ON_ONE_HOST = ("contract",)
+
 
 @pytest.fixture
 def modules(host):
@@ -28,11 +31,26 @@ def figure(request, record_property):
     return lambda text: record_property("figure", f"{name}: {text}" if name else text)
 
 
+@pytest.fixture
+def table(request, record_property):
+    """A function table(title, lines) with which a test shows a table, at the end; once for all hosts that have the same."""
+    name = host_of(request.node)
+    return lambda title, lines: record_property("table", (title, name, "\n".join(lines)))
+
+
 def pytest_terminal_summary(terminalreporter):
     # A test has three reports, and the last has all that it told.
     last = [
         report for reports in terminalreporter.stats.values() for report in reports if getattr(report, "when", "") == "teardown"
     ]
+    tables = {}
+    for report in last:
+        for _name, (title, host, text) in (one for one in report.user_properties if one[0] == "table"):
+            tables.setdefault((title, text), []).append(host)
+    titles = list(dict.fromkeys(title for title, _text in tables))
+    for (title, text), hosts in sorted(tables.items(), key=lambda one: (titles.index(one[0][0]), sorted(one[1]))):
+        terminalreporter.write_sep("=", f"table: {title}, {', '.join(sorted(hosts))}")
+        terminalreporter.write_line(text)
     figures = [text for report in last for name, text in report.user_properties if name == "figure"]
     if figures:
         terminalreporter.write_sep("=", "figures")
@@ -68,7 +86,8 @@ def shared_out(items, hosts):
 def pytest_collection_modifyitems(config, items):
     """With several processes (`numprocesses`, `dist: each`) each has its own hosts, and their tests in their order.
 
-    Of the files in SHARED_OUT each test runs on one host only, unless the whole matrix is asked for.
+    Of the files in SHARED_OUT each test runs on one host only, those of ON_ONE_HOST on the last, unless the whole matrix is
+    asked for.
     """
     worker = getattr(config, "workerinput", None)
     if worker is None:
@@ -79,6 +98,7 @@ def pytest_collection_modifyitems(config, items):
     if not os.environ.get("VIRTNET_TEST_MATRIX"):
         chosen = shared_out([item for item in items if is_shared_out(item)], hosts)
         mine = [item for item in items if not is_shared_out(item) or item in chosen]
+        mine = [item for item in mine if item.path.parent.parent.name not in ON_ONE_HOST or host_of(item) == hosts[-1]]
     mine = [item for item in mine if hosts.index(host_of(item)) % worker["workercount"] == number]
     config.hook.pytest_deselected(items=[item for item in items if item not in mine])
     items[:] = mine

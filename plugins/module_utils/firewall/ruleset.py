@@ -110,6 +110,7 @@ def _contract(table, inner, networks, rules):
     _own_bridge(table, inner, refuse)
     _exceptions(table, inner, by_name)
     targets = translation.add_targets(table, rules)
+    _about_own(table, inner)
     pinned = [one for one in inner if one.uplink]
     table.add_set("pinned_bridges", "ifname", _bridges(pinned), about="Networks that leave through one uplink only")
     table.add_set(
@@ -204,6 +205,35 @@ def protocol_ports(access):
             yield protocol, ports
 
 
+def _about_own(table, inner):
+    """Add what an ICMP error from a closed network may be about: a conversation of its own guests.
+
+    Conntrack knows an error by the packet that it quotes, whoever sends it. Who may speak to nobody could else reach the ends
+    of every conversation of others whose ports he knows.
+    """
+    closed = [one for one in inner if not contract.verdict(_guest(_stripped(one)), _OUTSIDE).allowed or _closed_to_host(one)]
+    rules = []
+    for version, family in ((4, "ip"), (6, "ip6")):
+        elements = {
+            concat(quoted(one.bridge), subnet): one.name
+            for one in closed for subnet in (*one.subnets, *(to for to, via in one.routes or ())) if subnet.version == version
+        }
+        about = "An end of the conversation that an error from a closed network is about"
+        if table.add_set(f"ends{version}", f"ifname . ipv{version}_addr", elements, interval=True, about=about):
+            rules += [f"iifname . ct {way} {family} saddr @ends{version} accept" for way in ("original", "reply")]
+    if rules:
+        table.add_chain("about_own", rules)
+
+
+def _known(table):
+    """Return the rules that let pass what belongs to a conversation, for networks that are closed."""
+    return ["ct state established accept", *(["ct state related jump about_own"] if "about_own" in table else [])]
+
+
+def _closed_to_host(network):
+    return not contract.verdict(_guest(_stripped(network)), _HOST).allowed
+
+
 def _allow_rules(table):
     rules = []
     if "allowed" in table:
@@ -227,8 +257,8 @@ def _by_destination(table, source, refuse):
 
 def _from_guests(table, model, targets, refuse):
     source = _guest(_SAMPLES[model][0])
-    rules = ["ct state established,related accept"]
     outside = contract.verdict(source, _OUTSIDE).allowed
+    rules = ["ct state established,related accept"] if outside else _known(table)
     if outside and "translated_bridges" in table:
         rules.append(f"ct state invalid,untracked iifname @translated_bridges {refuse}")
     rules += _allow_rules(table)
@@ -245,16 +275,12 @@ def _from_outside(table, targets, refuse):
     return ["ct state established,related accept", *targets, *_by_destination(table, _OUTSIDE, refuse)]
 
 
-def _host_closed(inner):
-    return [one for one in inner if not contract.verdict(_guest(_stripped(one)), _HOST).allowed]
-
-
 def _arp_side(table, inner):
     """Where the host is closed to guests, they learn of no address of it but those that the network itself has.
 
     The kernel answers on every link for all of the host's IPv4 addresses (arp_ignore 0); IPv6's only for the link's own.
     """
-    closed = _host_closed(inner)
+    closed = [one for one in inner if _closed_to_host(one)]
     if not table.add_set("host_closed", "ifname", _bridges(closed), about="Their guests may not speak to the host"):
         return
     near = {}
@@ -267,9 +293,9 @@ def _arp_side(table, inner):
 
 
 def _host_side(table, inner, refuse):
-    closed = _host_closed(inner)
+    closed = [one for one in inner if _closed_to_host(one)]
     if table.add_set("host_closed", "ifname", _bridges(closed), about="Their guests may not speak to the host"):
-        rules = ["ct state established,related accept"]
+        rules = _known(table)
         served = [one for one in closed if contract.has_services(one)]
         if table.add_set("host_serves", "ifname", _bridges(served), about="but for its DHCP and DNS"):
             services = ", ".join(f"{protocol} . {port}" for protocol, port in contract.SERVICES)

@@ -218,6 +218,8 @@ def add_segment_guard(table, networks, ports):
             "prerouting",
             [
                 "vlan id 0 meta protocol { 8021q, 8021ad } drop",
+                # Without its type a tag is one of 802.1Q.
+                "ether type 8021ad vlan id 0 meta protocol { 8021q, 8021ad } drop",
                 *rules_of_ports,
                 *_by_protocol(jumps),
             ],

@@ -174,6 +174,32 @@ def test_names_that_nft_does_not_take_as_chains(parse):
     assert 'log prefix "virtnet a.b+c-d: " group 64' in ruleset.tables([network], {})[0]
 
 
+def test_an_error_from_a_closed_network_is_about_its_own_guests(parse):
+    """Isolated guests, and those of deny_host, towards the host; a network of which no subnet is known sends none."""
+    closed = {"name": "db", "model": "routed", "addresses": ["10.70.2.1/24"], "policy": {"deny_host": True}}
+    networks = parse(
+        {"name": "lab", "model": "isolated", "subnets": ["10.70.1.0/24"]}, closed,
+        {"name": "web", "model": "nat", "addresses": ["10.70.3.1/24"]},
+    )
+    inet, _bridge = ruleset.tables(networks, {})
+    assert {line.split()[2] for line in inet[inet.index("set ends4"):].split("}")[0].splitlines() if "#" in line} == {
+        "10.70.1.0/24,", "10.70.2.0/24,"
+    }
+    chains = dict(re.findall(r"^    chain (\w+) \{\n(.*?)^    \}", inet, re.MULTILINE | re.DOTALL))
+    for name in ("from_isolated", "to_host"):
+        assert "related" not in chains[name].replace("ct state related jump about_own", "")
+        assert "ct state related jump about_own" in chains[name]
+    assert "ct state established,related accept" in chains["from_routed"]
+    inet, _bridge = ruleset.tables(parse({"name": "lab", "model": "isolated"}), {})
+    assert "related" not in inet[inet.index("chain from_isolated"):].split("}")[0]
+
+
+def test_tags_of_vlan_0_within_tags_are_dropped_whatever_their_kind(parse, natnet):
+    bridge = ruleset.tables(parse(natnet), {})[1]
+    for outer in ("", "ether type 8021ad "):
+        assert f"        {outer}vlan id 0 meta protocol {{ 8021q, 8021ad }} drop\n" in bridge
+
+
 def test_a_stretched_network_may_have_its_gateway_twice(parse, natnet):
     near = parse(natnet)
     far = parse({**natnet, "stretch": {"mode": "vxlan", "vni": 5}})

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -72,6 +73,41 @@ def test_each_figure_is_printed_once_under_a_heading(tmp_path, options):
 def test_no_figures_no_heading(tmp_path):
     lines = lines_of(tmp_path, "def test_passes():\n    pass\n")
     assert "1 passed" in lines[-1] and not [line for line in lines if line.strip("= ") == "figures"], "\n".join(lines)
+
+
+TABLES = """
+def test_same(host, table):
+    table("the same", ["a b", "1 2"])
+
+def test_own(host, table):
+    table("own", [host.backend.host])
+"""
+
+
+def test_a_table_is_printed_once_for_hosts_that_have_the_same(tmp_path):
+    lines = lines_of(
+        tmp_path, TABLES, "--hosts=ansible://all", "--ansible-inventory=inventory", "-n", "2", "--dist", "each"
+    )
+    spec = importlib.util.spec_from_file_location("virtnet_steps_tables", SCENARIOS.parents[1] / "tests" / "steps.py")
+    steps = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = steps
+    spec.loader.exec_module(steps)
+    shown = steps.tables("\n".join(lines))
+    assert [line.strip("= ") for line in shown] == [
+        "table: the same, kvm1, kvm2", "a b", "1 2", "table: own, kvm1", "kvm1", "table: own, kvm2", "kvm2"
+    ]
+
+
+def test_a_scenario_that_cannot_be_shared_out_runs_on_the_last_host(tmp_path, monkeypatch):
+    folder = tmp_path / "contract" / "tests"
+    folder.mkdir(parents=True)
+    options = ("--hosts=ansible://all", "--ansible-inventory=inventory", "-n", "2", "--dist", "each")
+    for whole, hosts in ((False, {"kvm2"}), (True, {"kvm1", "kvm2"})):
+        if whole:
+            monkeypatch.setenv("VIRTNET_TEST_MATRIX", "whole")
+        lines = lines_of(folder, MATRIX, *options)
+        told = [line.split(": ") for line in lines if line.startswith(("kvm1: ", "kvm2: "))]
+        assert {host for host, _text in told} == hosts and len(told) == 7 * len(hosts), "\n".join(lines)
 
 
 MATRIX = """
