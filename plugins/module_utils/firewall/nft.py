@@ -29,6 +29,8 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.host import RUN
 EXPECTED = os.path.join(RUN, "nft-expected.json")
 #: Made once: json.dumps() with options makes one a call, and a table may have ten thousand elements.
 _encode = json.JSONEncoder(sort_keys=True).encode
+#: Key in that file of the last listing of the kernel's that was as declared: [key of the text, digest of the listing].
+LISTING = "listing"
 _FAR_LINES = 8
 #: IPv6 addresses of this network namespace, a line each: digits, link's index, prefix's length, scope (20 is link), flags, link.
 ADDRESSES = "/proc/net/if_inet6"
@@ -92,10 +94,11 @@ class Nft:
     def __init__(self, host):
         self._host = host
         self._expected = None
+        self._good = None
 
-    def found(self):
-        """Return the canonical form of our tables in the kernel; raise Conflict if one is not ours."""
-        tables = {}
+    def _listed(self):
+        """Return what nft lists of our tables, each that is there as JSON."""
+        texts = []
         for family in FAMILIES:
             rc, out, err = self._host.run(["nft", "-j", "list", "table", family, NAME], check=False)
             if rc != 0:
@@ -104,7 +107,18 @@ class Nft:
                 raise CommandFailed(
                     f"the kernel's rules could not be listed: {err.strip()}", f"table {family} {NAME}", rc=rc, stderr=err
                 )
-            tables.update(canonical(json.loads(out)))
+            texts.append(out)
+        return texts
+
+    def found(self):
+        """Return the canonical form of our tables in the kernel; raise Conflict if one is not ours."""
+        return self._canonical(self._listed())
+
+    @staticmethod
+    def _canonical(listed):
+        tables = {}
+        for text in listed:
+            tables.update(canonical(json.loads(text)))
         for name, objects in tables.items():
             if f"chain {MARK}" not in objects:
                 raise Conflict(
@@ -112,6 +126,21 @@ class Nft:
                     cure=f"Rename it, or remove it with: nft delete table {name}",
                 )
         return tables
+
+    def state(self, text):
+        """Return (whether any table of ours is there, what is not as C(text) says); raise Conflict if one is not ours.
+
+        A listing, handles and all, that was found to be as this text says is so again: it need not be taken apart.
+        """
+        listed = self._listed()
+        good = [self._key(text), hashlib.sha256("".join(listed).encode()).hexdigest()]
+        if listed and self._cache().get(LISTING) == good:
+            self._good = good
+            return True, []
+        found = self._canonical(listed)
+        lines = self.drift(text, found)
+        self._good = None if lines else good
+        return bool(found), lines
 
     def expected(self, text):
         """Return the canonical form that the kernel gives our text, tried out in an empty network namespace."""
@@ -144,6 +173,8 @@ class Nft:
             files.remove(EXPECTED)
             return
         kept = {self._key(text): self.expected_digest(text)}
+        if self._good is not None and self._good[0] in kept:
+            kept[LISTING] = self._good
         if files.read(EXPECTED) != json.dumps(kept):
             files.write(EXPECTED, json.dumps(kept))
 

@@ -84,8 +84,7 @@ class FirewallRoom(Room):
             self._before = state
         rendered = self._rendered(state)
         if beside is None:
-            found = self._nft.found()
-            self._seen = {"kernel": _in_words(found, self._nft.drift(rendered.nft, found)), "boot": self._boot.state(rendered)}
+            self._seen = {"kernel": _in_words(*self._nft.state(rendered.nft)), "boot": self._boot.state(rendered)}
         else:
             self._seen = beside._seen
         shared = {"kernel": self._seen["kernel"], "iptables": "absent", "boot": self._seen["boot"]}

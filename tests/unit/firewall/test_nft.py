@@ -105,6 +105,47 @@ def test_tables_that_are_not_there():
     assert list(found) == ["inet virtnet"]
 
 
+def remembered(tmp_path, monkeypatch):
+    """A host, what was loaded there, and an Nft in a run after the one that loaded it."""
+    monkeypatch.setattr(nft, "EXPECTED", str(tmp_path / "expected.json"))
+    text, listing = "\ntable inet virtnet {}", json.dumps(LISTING)
+    trial = "nft -f - && nft -j list ruleset"
+    host = Host({"inet": (0, listing, ""), "bridge": MISSING, trial: (0, listing, "")})
+    first = nft.Nft(host)
+    assert first.state(text) == (True, [])
+    first.remember(text)
+    del host.answers[trial]
+    return host, text, nft.Nft(host)
+
+
+def test_a_listing_that_was_as_declared_is_so_again(tmp_path, monkeypatch):
+    _host, text, again = remembered(tmp_path, monkeypatch)
+    monkeypatch.setattr(nft, "canonical", None)
+    assert again.state(text) == (True, [])
+
+
+@pytest.mark.parametrize("change", ["kernel", "text", "nft", "dormant", "gone"])
+def test_a_remembered_listing_is_believed_of_nothing_else(tmp_path, monkeypatch, change):
+    host, text, again = remembered(tmp_path, monkeypatch)
+    listing, expected = copy.deepcopy(LISTING), LISTING
+    if change == "kernel":
+        del listing["nftables"][-1]
+    elif change == "dormant":
+        next(one["table"] for one in listing["nftables"] if "table" in one)["flags"] = ["dormant"]
+    elif change == "text":
+        text += "# another"
+        expected = copy.deepcopy(LISTING)
+        del expected["nftables"][-1]
+    elif change == "nft":
+        monkeypatch.setattr(nft.Nft, "_key", lambda _self, _text: "another nft's")
+        expected = copy.deepcopy(LISTING)
+        del expected["nftables"][-1]
+    host.answers["inet"] = MISSING if change == "gone" else (0, json.dumps(listing), "")
+    host.answers["nft -f - && nft -j list ruleset"] = (0, json.dumps(expected), "")
+    there, lines = again.state(text)
+    assert there == (change != "gone") and lines
+
+
 def test_a_table_of_that_name_that_is_not_ours():
     listing = copy.deepcopy(LISTING)
     del listing["nftables"][3]
