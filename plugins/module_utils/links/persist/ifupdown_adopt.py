@@ -138,7 +138,8 @@ virtnet_replay() {
     case "$2" in
     *dhclient*" $1"* | dhcpcd*" $1"*) virtnet_client $1 "$2" ;;
     "ip route add "* | "ip -6 route add "*) IFACE=$1 /bin/sh -c "$(echo "$2" | sed 's/ add / replace /')" ;;
-    "ip route replace "*" proto static" | "ip -6 route replace "* | "ip addr add "* | "sysctl -q "*) IFACE=$1 /bin/sh -c "$2" ;;
+    "ip route replace "*" proto static"*) IFACE=$1 /bin/sh -c "${2%% ||*}" ;;
+    "ip -6 route replace "* | "ip addr add "* | "sysctl -q "*) IFACE=$1 /bin/sh -c "$2" ;;
     "ip link set dev "*" addrgenmode none" | "ip -6 address flush dev "*) IFACE=$1 /bin/sh -c "$2" ;;
     "ip -6 addr add "*)
         IFACE=$1 /bin/sh -c "$2"
