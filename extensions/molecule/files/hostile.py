@@ -345,7 +345,7 @@ def to_broadcast_of(x, address):
     return x.send(f.ip(x.source, address, f.UDP, x.udp(target=address), ident=x.token))
 
 
-# -- what others are mending ---------------------------------------------------------------------------------------------
+# -- what only a bound port is kept from ---------------------------------------------------------------------------------
 
 
 def mac_and_address(x):
