@@ -481,7 +481,7 @@ options:
             description:
               - What a guest may send beyond its own segment in a second, its host included; more is dropped.
               - A guest is told by its MAC address. After a pause it may send as much at once.
-              - For bytes in a second see O(bandwidth).
+              - For bytes in a second see I(bandwidth) of the network.
             type: dict
             suboptions:
               packets:

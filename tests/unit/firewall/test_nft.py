@@ -110,7 +110,7 @@ def remembered(tmp_path, monkeypatch):
     monkeypatch.setattr(nft, "EXPECTED", str(tmp_path / "expected.json"))
     text, listing = "\ntable inet virtnet {}", json.dumps(LISTING)
     trial = "nft -f - && nft -j list ruleset"
-    host = Host({"inet": (0, listing, ""), "bridge": MISSING, trial: (0, listing, "")})
+    host = Host({"inet": (0, listing, ""), "bridge": MISSING, "arp": MISSING, trial: (0, listing, "")})
     first = nft.Nft(host)
     assert first.state(text) == (True, [])
     first.remember(text)

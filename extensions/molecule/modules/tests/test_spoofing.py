@@ -334,7 +334,7 @@ def test_what_is_bound_stays_so_and_is_healed(host, modules, bound):
     modules.run("nat_rule", set="spoof", rules=[], purge=True)
     assert kept(host) == (mode, elements)
     host.run_test(f"nft delete element bridge virtnet port_macs '{{ {LINKS['s2']} . {MACS['s2']} }}'")
-    assert "element(s) gone" in json.dumps(modules.run("net_policy", check=True, networks=[NETWORK, CLOSED])["actions"])
+    assert "gone from set port_macs" in json.dumps(modules.run("net_policy", check=True, networks=[NETWORK, CLOSED])["actions"])
     assert modules.run("net_policy", networks=[NETWORK, CLOSED])["changed"]
     assert kept(host) == (mode, elements)
     # What a flush does to us; it would take libvirt's rules too (test_flushed.py).
