@@ -22,8 +22,6 @@ import testinfra
 PROGRAM = Path(__file__).resolve().parents[2] / "roles" / "lab_hosts" / "files"
 #: The machines on the LAN that tests make a host deaf to; C(ctl) is the controller.
 OTHERS = ("ctl", "gateway1")
-#: An address of a prefix that a router has told of; it comes a moment after the router's route.
-ADVERTISED = re.compile(r"inet6 \S+ scope global.* dynamic")
 LOOK = (
     "ip -o address show | sed 's/^[0-9]*: //; s/nodad *//; s/ *\\\\.*//; /lo /d'; ip route | sed 's/ metric 100\\b//';"
     " ip -6 route | sed 's/ expires.*//; s/ pref medium//; s/nhid [0-9]* //' | sort;"
@@ -56,12 +54,15 @@ def look(host, way=console, router=True):
 
     :param router: false if it hears no router.
     """
-    for _again in range(120):
+    before = None
+    for _again in range(75):
         text = way(host, LOOK)
         here = "default" in text and variables(host)["lab_hosts_address"] in text and "tentative" not in text
-        if here and (not router or ("proto ra" in text and ADVERTISED.search(text))):
+        # The address of an advertised prefix comes a moment after the router's route, and not on every host.
+        if here and ("proto ra" in text or not router) and text == before:
             break
-        time.sleep(0.25)
+        before = text
+        time.sleep(0.4)
     return text
 
 

@@ -623,7 +623,7 @@ class Site:
         self.send("beside")
 
     def down(self):
-        nodes = " ".join([*(f"ct{one}" for letter in "ab" for one in guests(letter)), "ctout"])
+        nodes = " ".join(f"ct{one}" for letter in "ab" for one in guests(letter))
         self.host.run("iptables-restore < /run/ct.rules4; ip6tables-restore < /run/ct.rules6")
         self.host.run(f"for one in {nodes}; do ip netns pids $one | xargs -r kill; ip netns del $one; done")
         self.host.run("virsh undefine ctguests")
@@ -634,7 +634,8 @@ class Site:
         self.modules("net_policy", networks=GONE)
         self.modules("host_bridge", bridges=[{"name": one, "state": "absent"} for one in OWN_BRIDGES])
         self.modules("ip_forward", state="absent")
-        self.host.run("ip link del ctup; sysctl -q -p /run/ct.sysctl; rm -f /run/ct.* /run/ctwire.py")
+        # Not before its bridge: with its end the port would be gone, too.
+        self.host.run("ip netns del ctout; ip link del ctup; sysctl -q -p /run/ct.sysctl; rm -f /run/ct.* /run/ctwire.py")
 
     # -- judging
 
