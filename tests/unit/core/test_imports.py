@@ -120,6 +120,7 @@ KIND = {
     "links/persist/ifupdown": "effects",
     "links/persist/ifupdown_adopt": "pure",
     "links/persist/ifupdown_files": "pure",
+    "links/persist/ifupdown_stanzas": "pure",
     "links/persist/networkd": "effects",
     "links/persist/networkmanager": "effects",
     "links/persist/networkmanager_files": "pure",

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import ifupdown_adopt as shell
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import ifupdown_files as texts
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import ifupdown_stanzas as read
 
 UPLINK = """\
 # the administrator's
@@ -44,15 +45,15 @@ BARE = {**FORM, "ports": [], "addresses": [], "gateway": [], "routes": []}
 
 def stanzas(text):
     assert text.startswith(texts.HEADER + "\n")
-    return texts.parse(text)
+    return read.parse(text)
 
 
 def test_a_file_is_read():
-    found = texts.parse("auto lo eth0\nallow-hotplug eth1\n\nsource interfaces.d/*\n" + UPLINK)
+    found = read.parse("auto lo eth0\nallow-hotplug eth1\n\nsource interfaces.d/*\n" + UPLINK)
     assert [one.kind for one in found] == ["auto", "allow-hotplug", "source", "iface", "iface"]
     assert found[3].get("dns-nameservers") == "192.0.2.53          192.0.2.54"
     assert (found[4].family, found[4].method) == ("inet6", "static")
-    assert texts.brought_up(found, "eth0") and texts.brought_up(found, "eth1") and not texts.brought_up(found, "eth2")
+    assert read.brought_up(found, "eth0") and read.brought_up(found, "eth1") and not read.brought_up(found, "eth2")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_a_file_is_read():
     ],
 )
 def test_a_file_is_found_to_be_sourced(line, name, there):
-    assert texts.is_sourced(f"{texts.FOLDER}/{name}", texts.sources(texts.parse(line))) is there
+    assert read.is_sourced(f"{texts.FOLDER}/{name}", read.sources(read.parse(line))) is there
 
 
 def test_a_bridge_succeeds_its_uplink():
@@ -198,7 +199,7 @@ def test_routes_of_a_lease():
         "lease {\n  option routers 10.0.0.1, 10.0.0.2;\n"
         "  option rfc3442-classless-static-routes 24,10,5,6,10,0,0,9,0,10,0,0,1;\n}\n"
     )
-    found = [(one["to"], one["via"]) for one in texts.leased(lease)]
+    found = [(one["to"], one["via"]) for one in read.leased(lease)]
     assert found == [("0.0.0.0/0", "10.0.0.1"), ("0.0.0.0/0", "10.0.0.2"), ("10.5.6.0/24", "10.0.0.9"), ("0.0.0.0/0", "10.0.0.1")]
 
 

@@ -15,6 +15,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandF
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import ifupdown_adopt as shell
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import ifupdown_files as texts
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import ifupdown_stanzas as read
 
 
 class Ifupdown:
@@ -38,7 +39,7 @@ class Ifupdown:
     def available(host):
         if shutil.which("ifup", path="/usr/sbin:/sbin") is None:
             return False
-        if set(texts.states(files.read(texts.STATE) or "")) - {"lo"}:
+        if set(read.states(files.read(read.STATE) or "")) - {"lo"}:
             return True
         return host.run(["systemctl", "is-enabled", "--quiet", "networking.service"], check=False)[0] == 0
 
@@ -47,23 +48,23 @@ class Ifupdown:
     def gather(self):
         """Read all files of ifupdown's, its state and its DHCP client's leases once."""
         self._files = {path: files.read(path) or "" for path in sorted(glob.glob(texts.path("*")))}
-        self._states = texts.states(files.read(texts.STATE) or "")
+        self._states = read.states(files.read(read.STATE) or "")
         self._leased = [
-            route for path in glob.glob(f"{texts.LEASES}/dhclient.*.leases") for route in texts.leased(files.read(path) or "")
+            route for path in glob.glob(f"{read.LEASES}/dhclient.*.leases") for route in read.leased(files.read(path) or "")
         ]
         self._stanzas, self._sources = [], []
-        seen, todo = set(), [texts.MAIN]
+        seen, todo = set(), [read.MAIN]
         while todo:
             path = todo.pop(0)
             if path in seen or not os.path.isfile(path):
                 continue
             seen.add(path)
-            stanzas = texts.parse(files.read(path) or "")
-            patterns = texts.sources(stanzas)
+            stanzas = read.parse(files.read(path) or "")
+            patterns = read.sources(stanzas)
             self._sources += patterns
             for pattern in patterns:
                 found = sorted(glob.glob(pattern + "*" if pattern.endswith("/") else pattern))
-                todo += [one for one in found if texts.is_sourced(one, [pattern])]
+                todo += [one for one in found if read.is_sourced(one, [pattern])]
             if path not in self._files or texts.HEADER not in self._files[path]:
                 self._stanzas += stanzas
 
@@ -116,9 +117,9 @@ class Ifupdown:
     def _place(self, name):
         """Return the path of our file for a link; raise Unsupported where ifupdown would not read it."""
         path = texts.path(name)
-        if not texts.is_sourced(path, self._sources):
+        if not read.is_sourced(path, self._sources):
             raise Unsupported(
-                f"{texts.MAIN} does not source {path}", name, option="manager",
+                f"{read.MAIN} does not source {path}", name, option="manager",
                 cure=f"Add the line 'source {texts.FOLDER}/*' to it, or say manager: none.",
             )
         return path
@@ -149,9 +150,9 @@ class Ifupdown:
 
     def _logical(self, name, is_port=False):
         """Return the logical name of a link whose stanzas stand in a file of ours; raise Unsupported if others map it."""
-        if texts.is_mapped(self._stanzas, name):
+        if read.is_mapped(self._stanzas, name):
             raise Unsupported(
-                f"{texts.MAIN}, or a file it sources, has a mapping of it", name, option="manager",
+                f"{read.MAIN}, or a file it sources, has a mapping of it", name, option="manager",
                 cure="Give the link a stanza of its own name, or say manager: none for a change until the next boot.",
             )
         aliases = sorted(one for one in self._states if one.startswith(f"{name}:"))
@@ -184,7 +185,7 @@ class Ifupdown:
         form = self._undeclared(form, start)
         is_port = own is not None and texts.is_port(own)
         text = texts.existing(
-            form, self._logical(name, is_port), start, declared, texts.brought_up(self._stanzas, name), added, removed
+            form, self._logical(name, is_port), start, declared, read.brought_up(self._stanzas, name), added, removed
         )
         if own is None and name in self._states and texts.same(text, user):
             return {}
@@ -202,7 +203,7 @@ class Ifupdown:
     def port_files(self, name, bridge, uplink=False, options=None):
         """Return {path: text} of a bridge's port; with C(options) what is declared of it; the rest of our file stays."""
         text = texts.port(
-            name, bridge, self._logical(name, is_port=True), self._start(name), texts.brought_up(self._stanzas, name), options
+            name, bridge, self._logical(name, is_port=True), self._start(name), read.brought_up(self._stanzas, name), options
         )
         return {self._place(name): text}
 

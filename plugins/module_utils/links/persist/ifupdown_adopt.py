@@ -14,6 +14,7 @@ from __future__ import annotations
 import shlex
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import ifupdown_files as texts
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import ifupdown_stanzas as read
 
 _FUNCTIONS = r"""
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -193,7 +194,7 @@ def functions():
     """Return the shell's functions; C(virtnet_adopt) wants all links of a change in $names."""
     text = _FUNCTIONS
     for word, value in (
-        ("LEASES", texts.LEASES), ("STATE", texts.STATE), ("NEW", texts.NEW), ("LOGICAL", texts.LOGICAL),
+        ("LEASES", read.LEASES), ("STATE", read.STATE), ("NEW", texts.NEW), ("LOGICAL", texts.LOGICAL),
         ("FOLDER", texts.FOLDER), ("PREFIX", texts.PREFIX),
     ):  # fmt: skip
         text = text.replace(f"@{word}@", value)

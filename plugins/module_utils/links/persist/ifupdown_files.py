@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Files of ifupdown: interfaces(5), written and read. Pure.
+"""Files of ifupdown: interfaces(5), ours written and edited. Pure.
 
 A file of ours has up to three parts, each an C(iface) stanza or more of one name: what makes and sets the link, what its
 user's stanzas said, and addresses and routes that those do not have. ifup(8) takes stanzas of one name one after the other.
@@ -10,20 +10,15 @@ user's stanzas said, and addresses and routes that those do not have. ifup(8) ta
 
 from __future__ import annotations
 
-import fnmatch
-import ipaddress
 import re
 import shlex
-from dataclasses import dataclass, field
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, vlans
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import ifupdown_stanzas as read
 
-MAIN = "/etc/network/interfaces"
 FOLDER = "/etc/network/interfaces.d"
 PREFIX = "virtnet-"
 HEADER = "# Made by virtnet.kvm; changes are lost. See /etc/virtnet/README."
-STATE = "/run/network/ifstate"
-LEASES = "/var/lib/dhcp"
 
 #: Logical names (interfaces(5), MAPPING) of links that are there without us begin so. NEW: nobody had ifup set it up before.
 LOGICAL = PREFIX
@@ -60,179 +55,9 @@ def logical(name, before, is_port=False):
     return (NEW if new else LOGICAL) + (_PORT if is_port else "") + name
 
 
-@dataclass
-class Stanza:
-    """A stanza: C(words) of its first line, C(options) [(key, value), ...] of the lines below it."""
-
-    words: list
-    options: list = field(default_factory=list)
-
-    @property
-    def kind(self):
-        return self.words[0]
-
-    @property
-    def name(self):
-        return self.words[1] if len(self.words) > 1 else ""
-
-    @property
-    def family(self):
-        return self.words[2] if len(self.words) > 2 else ""
-
-    @property
-    def method(self):
-        return self.words[3] if len(self.words) > 3 else ""
-
-    def get(self, *keys):
-        return next((value for key, value in self.options if key in keys), None)
-
-    def text(self):
-        return " ".join(self.words) + "\n" + "".join(f"    {key} {value}".rstrip() + "\n" for key, value in self.options)
-
-
-_BEGINS = re.compile(r"(iface|mapping|auto|allow-\S+|no-auto-down|no-scripts|source|source-directory|template|rename)\s")
-
-
-def parse(text):
-    """Return the stanzas of a file, in order."""
-    found = []
-    for line in re.sub(r"\\\n", " ", text).splitlines():
-        line = line.strip()
-        if not line or line.startswith("#"):
-            continue
-        if _BEGINS.match(line):
-            found.append(Stanza(line.split()))
-        elif found:
-            key, _space, value = line.partition(" ") if "\t" not in line.split(" ")[0] else line.partition("\t")
-            found[-1].options.append((key, value.strip()))
-    return found
-
-
 def render(stanzas):
     """Return the text of a file of ours."""
     return "\n".join([HEADER + "\n", *(one.text() for one in stanzas)])
-
-
-def sources(stanzas):
-    """Return the patterns of glob(7) of all files that these name, those of C(source-directory) marked by a slash at the end."""
-    found = []
-    for one in stanzas:
-        if one.kind in ("source", "source-directory"):
-            for word in one.words[1:]:
-                whole = word if word.startswith("/") else f"/etc/network/{word}"
-                found.append(whole.rstrip("/") + "/" if one.kind == "source-directory" else whole)
-    return found
-
-
-def is_sourced(place, patterns):
-    """Return whether a file is among those that C(sources()) names."""
-    folder, _slash, base = place.rpartition("/")
-    for pattern in patterns:
-        if pattern.endswith("/"):
-            if pattern[:-1] == folder and re.fullmatch(r"[A-Za-z0-9_-]+", base):
-                return True
-        elif fnmatch.fnmatch(place, pattern) and pattern.count("/") == place.count("/"):
-            return True
-    return False
-
-
-def brought_up(stanzas, name):
-    """Return whether ifup sets a link up by itself, at boot or when it appears."""
-    return any(
-        (one.kind == "auto" or one.kind.startswith("allow-")) and any(fnmatch.fnmatch(name, word) for word in one.words[1:])
-        for one in stanzas
-    )
-
-
-def is_mapped(stanzas, name):
-    return any(one.kind == "mapping" and any(fnmatch.fnmatch(name, word) for word in one.words[1:]) for one in stanzas)
-
-
-def states(text):
-    """Return {link: logical name} of C(/run/network/ifstate)."""
-    return {line.partition("=")[0]: line.partition("=")[2] for line in text.split() if "=" in line}
-
-
-def leased(text):
-    """Return the IPv4 routes that a lease file of dhclient's tells of, as forms have them: they look like declared ones."""
-    found = []
-    for option, value in re.findall(r"^\s*option (routers|rfc3442-classless-static-routes) ([^;]+);", text, re.MULTILINE):
-        if option == "routers":
-            found += [{"to": "0.0.0.0/0", "via": one.strip(), "metric": None} for one in value.split(",")]
-            continue
-        numbers = [int(one) for one in re.findall(r"\d+", value)]
-        while numbers:
-            length = numbers.pop(0)
-            octets = (length + 7) // 8
-            if length > 32 or len(numbers) < octets + 4:
-                break
-            to = ".".join(map(str, [*numbers[:octets], *[0] * (4 - octets)]))
-            via = ".".join(map(str, numbers[octets : octets + 4]))
-            numbers = numbers[octets + 4 :]
-            network = str(ipaddress.ip_network(f"{to}/{length}", strict=False))
-            found.append({"to": network, "via": None if ipaddress.ip_address(via).is_unspecified else via, "metric": None})
-    return found
-
-
-# -- addresses and routes of stanzas ----------------------------------------------------------------------------------
-
-
-def _address(stanza):
-    """Return the address of a static stanza with its prefix length; None without one."""
-    text = stanza.get("address") if stanza.method == "static" else None
-    if not text:
-        return None
-    if "/" not in text:
-        netmask = stanza.get("netmask")
-        text += f"/{netmask}" if netmask else ("/64" if stanza.family == "inet6" else "/32")
-    try:
-        return str(ipaddress.ip_interface(text))
-    except ValueError:
-        return None
-
-
-def _gateway(stanza):
-    """Return the route of a stanza's gateway, None without one."""
-    via = stanza.get("gateway") if stanza.method == "static" else None
-    if not via or via == "none":
-        return None
-    metric = stanza.get("metric")
-    return {"to": _default(via), "via": via, "metric": int(metric) if metric and metric != "0" else None}
-
-
-def _default(via):
-    return "::/0" if ":" in via else "0.0.0.0/0"
-
-
-def _route(command):
-    """Return the route that a command C(ip route add) makes, as forms have it; None if it is none, or not one of theirs."""
-    words = command.split()
-    if words[:1] != ["ip"]:
-        return None
-    six = words[1:2] == ["-6"]
-    words = words[2:] if words[1:2] in (["-6"], ["-4"]) else words[1:]
-    if len(words) < 3 or words[0] not in ("route", "ro", "r") or words[1] not in ("add", "replace", "append"):
-        return None
-    to, rest = words[2], words[3:]
-    found = {"to": to, "via": None, "metric": None}
-    while rest:
-        key, value, rest = rest[0], (rest[1:2] or [""])[0], rest[2:]
-        if key == "onlink":
-            rest = [value, *rest] if value else rest
-        elif key == "via":
-            found["via"] = value
-        elif key == "metric" and value.isdecimal():
-            found["metric"] = int(value)
-        elif key in ("table", "type"):
-            return None
-    try:
-        if to == "default":
-            found["to"] = "::/0" if six or ":" in (found["via"] or "") else "0.0.0.0/0"
-        else:
-            found["to"] = str(ipaddress.ip_network(to, strict=False))
-    except ValueError:
-        return None
-    return found
 
 
 def _address_line(address):
@@ -257,7 +82,7 @@ def _route_line(one, leased=False):
 
 
 def _ours(name, part, options):
-    return Stanza(["iface", name, "inet", "manual"], [(_MARK, part), *options])
+    return read.Stanza(["iface", name, "inet", "manual"], [(_MARK, part), *options])
 
 
 def _move(stanza, address):
@@ -286,7 +111,7 @@ class File:
         self.routes_beside = []
         self.down = False
         self._dns_beside = []
-        for one in parse(text):
+        for one in read.parse(text):
             if one.kind != "iface":
                 continue
             if one.get(_MARK) is None:
@@ -296,7 +121,7 @@ class File:
                 self._read(key, value)
 
     def _read(self, key, value):
-        route = _route(value)
+        route = read.route(value)
         if key.startswith("dns-"):
             self._dns_beside += [(key, value)]
         elif value.startswith("ip address replace "):
@@ -310,13 +135,13 @@ class File:
 
     @property
     def addresses(self):
-        return [*filter(None, map(_address, self.kept)), *self.addresses_beside]
+        return [*filter(None, map(read.address, self.kept)), *self.addresses_beside]
 
     @property
     def routes(self):
-        found = [*filter(None, map(_gateway, self.kept))]
+        found = [*filter(None, map(read.gateway, self.kept))]
         for one in self.kept:
-            found += filter(None, (_route(value) for key, value in one.options if key in ("up", "post-up")))
+            found += filter(None, (read.route(value) for key, value in one.options if key in ("up", "post-up")))
         return found + [one for one in self.routes_beside if one not in found]
 
     @property
@@ -334,12 +159,12 @@ class File:
             return
         new = [one for one in wanted if one not in self.addresses]
         for one in self.kept:
-            known = _address(one)
+            known = read.address(one)
             if known and known not in wanted:
                 other = next((each for each in new if (":" in each) == (":" in known)), None)
                 new = [each for each in new if each != other]
                 _move(one, other)
-        there = [*filter(None, map(_address, self.kept))]
+        there = [*filter(None, map(read.address, self.kept))]
         self.addresses_beside = [one for one in wanted if one not in there]
 
     def set_routes(self, wanted):
@@ -349,11 +174,11 @@ class File:
         if key(self.routes) == key(wanted):
             return
         for one in self.kept:
-            if _gateway(one) and _gateway(one) not in wanted:
+            if read.gateway(one) and read.gateway(one) not in wanted:
                 one.options = [entry for entry in one.options if entry[0] not in ("gateway", "metric")]
             one.options = [
                 entry for entry in one.options
-                if entry[0] not in ("up", "post-up") or _route(entry[1]) is None or _route(entry[1]) in wanted
+                if entry[0] not in ("up", "post-up") or read.route(entry[1]) is None or read.route(entry[1]) in wanted
             ]
         self.routes_beside = []
         there = self.routes
@@ -380,7 +205,7 @@ class File:
         found = []
         if self.lines or self._dns_beside or not self.kept:
             found.append(_ours(name, "link", [*self.lines, *self._dns_beside]))
-        found += [Stanza(["iface", name, *one.words[2:]], one.options) for one in self.kept]
+        found += [read.Stanza(["iface", name, *one.words[2:]], one.options) for one in self.kept]
         more = [_address_line(one) for one in self.addresses_beside]
         leased = any(one.method == "dhcp" for one in self.kept)
         # The way to a gateway goes before those through it.
@@ -494,14 +319,14 @@ def link(form, base="", dns=None):
     file.down = form["state"] == "down"
     if dns is not None:
         file.set_dns(dns)
-    return render([Stanza(["auto", name]), *file.stanzas(name)])
+    return render([read.Stanza(["auto", name]), *file.stanzas(name)])
 
 
 def with_routes(text, name, routes):
     """Return the file of a link that we made, with other routes."""
     file = File(text)
     file.set_routes(routes)
-    return render([Stanza(["auto", name]), *file.stanzas(name)])
+    return render([read.Stanza(["auto", name]), *file.stanzas(name)])
 
 
 def is_made(text):
@@ -523,8 +348,8 @@ def _mapped(name, logical, by_itself, stanzas):
 
     grep(1) is the mapping's script (interfaces(5)): it gets the link's name as its argument and the C(map) lines to choose from.
     """
-    head = [] if by_itself else [Stanza(["auto", name])]
-    mapping = Stanza(["mapping", name], [("script", "/bin/grep"), ("map", logical)])
+    head = [] if by_itself else [read.Stanza(["auto", name])]
+    mapping = read.Stanza(["mapping", name], [("script", "/bin/grep"), ("map", logical)])
     return render([*head, mapping, *stanzas])
 
 
@@ -541,7 +366,7 @@ def port(name, bridge, logical, base="", by_itself=True, options=None):
     :param options: what is declared of the port; the rest of it stays.
     """
     file = File(base)
-    known = [entry for one in parse(base) if one.kind == "iface" for entry in one.options if _is_of_link(*entry)]
+    known = [entry for one in read.parse(base) if one.kind == "iface" for entry in one.options if _is_of_link(*entry)]
     lines = [entry for entry in dict.fromkeys(known) if not _OF_PORT.search(entry[1])]
     lines += [("up", _NO_LINK_LOCAL), ("up", "ip -6 address flush dev $IFACE scope link")]
     lines += _port_lines(bridge, _port_options(file, options), _port_vlans(file, options))
@@ -585,7 +410,7 @@ def existing(form, logical, base="", declared=ALL, by_itself=True, added=(), rem
     """
     file = File(base)
     if not file.kept:
-        file.kept = [Stanza(["iface", logical, "inet", "manual"])]
+        file.kept = [read.Stanza(["iface", logical, "inet", "manual"])]
     if "mtu" in declared:
         file.set_link("mtu", "mtu", form["mtu"])
     if "mac" in declared and form["mac"]:
