@@ -205,6 +205,22 @@ def _abandon(armed, error):
         error.details.setdefault("not_reverted", []).append(str(second))
 
 
+def realise(room, plan):
+    """Carry a plan out, read back, and return what is there; raise VerificationFailed if that is not what was planned."""
+    _apply(room, plan)
+    after = room.gather()
+    wrong = difference(plan.after, after)
+    if wrong:
+        raise VerificationFailed(
+            "what was read back is not what was planned: " + "; ".join(wrong),
+            cure="Run it again; if it stays, please report it.",
+            planned=plan.after,
+            found=after,
+            changed=True,
+        )
+    return after
+
+
 def converge(room, host, check_mode):
     """Bring the host to what the room declares; return the module's result (with before and after for the diff)."""
     armed = None
@@ -220,17 +236,7 @@ def converge(room, host, check_mode):
             armed = room.arm(plan)
             try:
                 journal.record(room.baseline(before, plan))
-                _apply(room, plan)
-                after = room.gather()
-                wrong = difference(plan.after, after)
-                if wrong:
-                    raise VerificationFailed(
-                        "what was read back is not what was planned: " + "; ".join(wrong),
-                        cure="Run it again; if it stays, please report it.",
-                        planned=plan.after,
-                        found=after,
-                        changed=True,
-                    )
+                after = realise(room, plan)
                 room.prove(plan)
                 room.finish(plan)
             except VirtnetError as error:

@@ -7,9 +7,18 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 #: Longest name of a link: IFNAMSIZ of linux/if.h is 16 with the final NUL.
 LINK_NAME_MAX = 15
+
+#: How libvirt calls the links of guests' NICs that nobody gave a name; it does so anew at every start, and leaves such a name
+#: out of the stored definition.
+AUTOMATIC = re.compile(r"(vnet|macvtap|macvlan)[0-9]+")
+#: What the taps among them begin with.
+LIBVIRT_TAP = "vnet"
+#: And what all taps of guests do: those too, and tap_name() and port_name().
+GUEST_TAPS = (LIBVIRT_TAP, "vg", "vp")
 
 #: XML namespace of our marks in libvirt's metadata; a name, not a page.
 NAMESPACE = "urn:virtnet:kvm:1"

@@ -25,6 +25,13 @@ def mac(text):
     return bytes.fromhex(text.replace(":", ""))
 
 
+def link_local(text):
+    """The address that a link of this MAC address gives itself (RFC 4291)."""
+    first, *rest = mac(text)
+    raw = bytes([0xFE, 0x80, *bytes(6), first ^ 2, *rest[:2], 0xFF, 0xFE, *rest[2:]])
+    return str(ipaddress.ip_address(raw))
+
+
 def checksum(data):
     data += b"\0" * (len(data) % 2)
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))

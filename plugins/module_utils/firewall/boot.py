@@ -15,7 +15,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import iptables, iptables_text, nft
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.ruleset import NAME
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.spoofing import LEARNT
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.spoofing import LINK_LOCALS
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import ETC, RUN
 
 HEADER = "# Made by virtnet.kvm; changes are lost. See /etc/virtnet/README."
@@ -58,9 +58,8 @@ WantedBy=sysinit.target
 # What nft.Nft.load() begins the set with, where the rules come from the file. $$ is systemd's for $, and - says that it may fail.
 _LEARN = (
     "-/bin/sh -c 'while read -r number index length scope flags link; do "
-    "[ $$scope = 20 ] && [ -d {links}/$$link/bridge ] && "
-    f'{{program}} add element bridge {NAME} {LEARNT} "{{{{ 0x$$number }}}}"; '
-    "done < {addresses}'"
+    '[ $$scope = 20 ] && [ -d {links}/$$link/bridge ] && known="$${{known}}0x$$number, "; '
+    f'done < {{addresses}}; [ -z "$$known" ] || {{program}} add element bridge {NAME} {LINK_LOCALS} "{{{{ $$known }}}}"\''
 )
 
 _WATCH_TEXT = """\
@@ -121,7 +120,7 @@ def unit_text(rendered):
     """Return the unit's text for what is Rendered."""
     program = shutil.which("nft", path=iptables.PATH) or "/usr/sbin/nft"
     lines = [f"{program} -f {RULES}"] if nft.text_has_tables(rendered.nft) else []
-    if lines and f"set {LEARNT} {{" in rendered.nft:
+    if lines and f"set {LINK_LOCALS} {{" in rendered.nft:
         lines.append(_LEARN.format(program=program, links=nft.LINKS, addresses=nft.ADDRESSES))
     versions = [version for version, text in rendered.iptables.items() if text]
     for version in versions:

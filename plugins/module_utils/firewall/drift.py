@@ -49,7 +49,7 @@ def _of_object(known, table, name, before, after):
     if after is None:
         return [f"{what}: gone"]
     if isinstance(before, list):
-        return _of_rules(what, before, after)
+        return of_rules(what, *(list(map(_encode, side)) for side in (before, after)))
     if not isinstance(before, dict):
         return [f"{what}: defined otherwise"]
     a, b = (_elements(one.get("elem", ())) for one in (before, after))
@@ -65,12 +65,13 @@ def _of_object(known, table, name, before, after):
     return lines or [f"{what}: defined otherwise"]
 
 
-def _of_rules(what, before, after):
-    known, present = [set(map(_encode, side)) for side in (before, after)]
+def of_rules(what, before, after):
+    """Return sentences about a chain, of rules as texts in their order, that are not the same."""
     lines = []
-    for rules, fate in ((known - present, "gone"), (present - known, "added by hand")):
-        if rules:
-            lines.append(f"{what}: {len(rules)} rule{'s' * (len(rules) > 1)} {fate}, such as {min(rules)}")
+    for rules, others, fate in ((before, set(after), "gone"), (after, set(before), "added by hand")):
+        found = [one for one in rules if one not in others]
+        if found:
+            lines.append(f"{what}: {len(found)} rule{'s' * (len(found) > 1)} {fate}, such as {found[0]}")
     return lines or [f"{what}: rules repeated or in another order"]
 
 

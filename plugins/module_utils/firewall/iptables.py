@@ -17,6 +17,7 @@ import shutil
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, MissingDependency
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import drift
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.iptables_text import CHAINS, JUMPS, MARKS
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import RUN
 
@@ -64,11 +65,7 @@ def differences(expected, found):
         if name not in found:
             lines.append(f"{where}: gone")
         elif before != after:
-            added = [line for line in after if line not in before]
-            gone = [line for line in before if line not in after]
-            lines += [f"{where}: {len(added)} rule(s) added, such as {added[0]}"] if added else []
-            lines += [f"{where}: {len(gone)} rule(s) gone, such as {gone[0]}"] if gone else []
-            lines += [] if added or gone else [f"{where}: rules repeated or in another order"]
+            lines += drift.of_rules(where, before, after)
         elif name not in expected:
             lines.append(f"{where}: there unasked")
     return lines

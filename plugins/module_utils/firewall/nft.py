@@ -21,9 +21,9 @@ import shutil
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, MissingDependency
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import drift
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import MARK
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import LEARNT, MARK
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.ruleset import FAMILIES, NAME, replacement
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.spoofing import LEARNT, SOURCE6
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.spoofing import LINK_LOCALS, SOURCE6
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import RUN
 
 EXPECTED = os.path.join(RUN, "nft-expected.json")
@@ -58,8 +58,7 @@ def canonical(listing):
                 {key: value for key, value in body.items() if key not in ("family", "table", "chain")}
             )
             continue
-        # What the kernel met on its way; nft 1.0 does not say "dynamic" here.
-        if body["name"] == LEARNT or "timeout" in body.get("flags", ()):
+        if kind == "set" and body["name"].startswith(LEARNT):
             body.pop("elem", None)
         if "elem" in body:
             body["elem"] = sorted(body["elem"], key=_encode)
@@ -81,8 +80,8 @@ def readable(listing):
     of the field that they are, which in a set of bytes it then refuses.
     """
     for field, bytes_ in (("ip6 saddr", SOURCE6), ("icmpv6 taddr", "@th,64,128")):
-        listing = listing.replace(f"{field} @{LEARNT}", f"{bytes_} @{LEARNT}")
-    listing = listing.replace(f"update @{LEARNT} {{ ip6 saddr }}", f"update @{LEARNT} {{ {SOURCE6} }}")
+        listing = listing.replace(f"{field} @{LINK_LOCALS}", f"{bytes_} @{LINK_LOCALS}")
+    listing = listing.replace(f"update @{LINK_LOCALS} {{ ip6 saddr }}", f"update @{LINK_LOCALS} {{ {SOURCE6} }}")
     if "icmpv6 taddr" not in listing:
         return listing
     return _ADDRESS.sub(lambda found: str(ipaddress.IPv6Address(int(found[0], 16))), listing)
@@ -201,13 +200,13 @@ class Nft:
 
     @staticmethod
     def _known(text):
-        """Return what the set LEARNT of C(text) begins with: the addresses of the bridges that are there, which may be silent."""
-        if f"set {LEARNT} {{" not in text:
+        """Return what the set LINK_LOCALS of a text begins with: the addresses of bridges that are there, and may be silent."""
+        if f"set {LINK_LOCALS} {{" not in text:
             return ""
         rows = [line.split() for line in (files.read(ADDRESSES) or "").splitlines()]
         own = [row for row in rows if row[3] == "20" and os.path.isdir(os.path.join(LINKS, row[5], "bridge"))]
         numbers = sorted({f"0x{row[0]}" for row in own})
-        return f"add element bridge {NAME} {LEARNT} {{ {', '.join(numbers)} }}\n" if numbers else ""
+        return f"add element bridge {NAME} {LINK_LOCALS} {{ {', '.join(numbers)} }}\n" if numbers else ""
 
     def as_it_is(self, text, drifted):
         """Return a transaction after which the kernel has what it has now.

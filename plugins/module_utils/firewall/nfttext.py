@@ -8,6 +8,11 @@ from __future__ import annotations
 
 #: An empty chain in each of our tables: the mark of ownership. (JSON of nft 1.0 does not show a table's comment.)
 MARK = "made_by_virtnet_kvm"
+#: What the names of sets begin with that rules fill as packets pass: what is in them, nobody declared. (nft 1.0 does not tell
+#: in its JSON that they are dynamic.)
+LEARNT = "met_"
+#: Elements that such a set holds at most; those beyond are not taken in.
+LEARNT_MAX = 65535
 COMMENT = "virtnet.kvm, see /etc/virtnet/README"
 
 
@@ -47,11 +52,6 @@ class Table:
         """Add a map of C({'key : value': what it is there for}); return whether it has any element."""
         return self._collection("map", name, kind, elements, interval, about)
 
-    def add_buckets(self, name, kind, size, memory, about=None):
-        """Add a set that the kernel fills as it meets packets: at most C(size) elements, each kept C(memory) seconds."""
-        lines = [f"set {name} {{", f"    type {kind}", f"    size {size}", "    flags dynamic,timeout", f"    timeout {memory}s"]
-        self._add(name, [*lines, "}"], about)
-
     def _collection(self, word, name, kind, elements, interval, about):
         if not elements:
             return False
@@ -64,9 +64,14 @@ class Table:
         self._add(name, lines, about)
         return True
 
-    def add_learnt(self, name, of, about=None):
-        """Add a set that rules fill while packets pass, of values of the expression C(of)."""
-        self._add(name, [f"set {name} {{", f"    typeof {of}", "    size 65535", "    flags dynamic", "}"], about)
+    def add_learnt(self, name, of, about=None, memory_s=None):
+        """Add a set that rules fill while packets pass, of values of the expression C(of); LEARNT begins its name.
+
+        :param memory_s: seconds after which it forgets an element that no packet had meanwhile; None for never.
+        """
+        flags = ["flags dynamic"] if memory_s is None else ["flags dynamic,timeout", f"timeout {memory_s}s"]
+        lines = [f"typeof {of}", f"size {LEARNT_MAX}", *flags]
+        self._add(name, [f"set {name} {{", *(f"    {line}" for line in lines), "}"], about)
 
     def add_chain(self, name, rules, hook=None, about=None):
         """Add a chain of rules; with C(hook) ("filter hook input priority -5") a base chain, policy accept."""

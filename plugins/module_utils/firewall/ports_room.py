@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import VerificationFailed
+from ansible_collections.virtnet.kvm.plugins.module_utils import engine
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import store
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.rooms import FirewallRoom
 
@@ -43,12 +43,5 @@ def change(host, gone, new):
         return
     room = _PortsRoom(host, after.ports)
     plan = room.plan(room.gather())
-    for op in plan.ops:
-        room.apply(op)
-    found = room.gather()
-    if found != plan.after:
-        raise VerificationFailed(
-            "the rules for the guests' ports are not what was loaded", "ports", cure="Run it again.", planned=plan.after,
-            found=found,
-        )
+    engine.realise(room, plan)
     room.finish(plan)

@@ -12,14 +12,12 @@ forge MACs are the business of anti-spoofing.
 from __future__ import annotations
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import names
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import quoted
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import LEARNT, quoted
 
 #: After conntrack (-200), which tells what is new, and before anything translates (-100).
 PRIORITY = -190
-#: MAC addresses that a bucket can be kept for; those beyond are not limited.
-BUCKETS = 65535
 #: Seconds after which a silent guest is forgotten; its bucket is full again long before.
-MEMORY = 60
+MEMORY_S = 60
 #: The first packet of a conversation; it stays new until it is answered, and may have many before that.
 _FIRST = "ct state new ct status & confirmed == 0 "
 
@@ -38,9 +36,9 @@ def add(table, networks, refuse):
         ):
             if rate is not None:
                 about = f"Guests of {network.name}: at most {rate} {'new ' * bool(only)}{what} in a second"
-                table.add_buckets(f"{what}_{mark}", "ether_addr", BUCKETS, MEMORY, about)
+                table.add_learnt(f"{LEARNT}{what}_{mark}", "ether saddr", about, MEMORY_S)
                 bucket = f"ether saddr limit rate over {rate}/second burst {rate} packets"
-                rules.append(f"{only}update @{what}_{mark} {{ {bucket} }} {refuse}")
+                rules.append(f"{only}update @{LEARNT}{what}_{mark} {{ {bucket} }} {refuse}")
         if rules:
             table.add_chain(f"rate_{mark}", rules)
             limited[f"{quoted(network.bridge)} : jump rate_{mark}"] = network.name

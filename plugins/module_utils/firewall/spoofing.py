@@ -19,18 +19,19 @@ from __future__ import annotations
 
 import ipaddress
 
+from ansible_collections.virtnet.kvm.plugins.module_utils import names
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import entries
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import concat, quoted
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import LEARNT, concat, quoted
 
 #: Before conntrack (-200) and, in table bridge, before br_netfilter hands frames to IP (0).
 PRIORITY = -310
 
 #: The set of table bridge that the host's own packets fill: no rule can know beforehand what the kernel and others make up.
-LEARNT = "host_link_locals"
+LINK_LOCALS = LEARNT + "link_locals"
 #: An IPv6 packet's source as plain bytes: of one type with what neighbour advertisements tell of (_ADVERTISED).
 SOURCE6 = "@nh,64,128"
 #: Links whose names libvirt gives itself, to guests that others wired.
-OTHERS = '"vnet*"'
+OTHERS = f'"{names.LIBVIRT_TAP}*"'
 
 
 def _guarded(networks):
@@ -149,11 +150,11 @@ def add_port_guard(table, networks, ports):
     )
     impostors = []
     if any(one.version == 6 for network in _guarded(networks) for one in network.subnets):
-        table.add_learnt(LEARNT, SOURCE6, about="The host's link-local addresses: what it speaks from itself")
-        impostors = [f"meta protocol ip6 {SOURCE6} @{LEARNT} drop", f"{_ADVERTISED} @{LEARNT} drop"]
+        table.add_learnt(LINK_LOCALS, SOURCE6, about="The host's link-local addresses: what it speaks from itself")
+        impostors = [f"meta protocol ip6 {SOURCE6} @{LINK_LOCALS} drop", f"{_ADVERTISED} @{LINK_LOCALS} drop"]
         table.add_chain(
             "output",
-            [f"meta protocol ip6 ip6 saddr fe80::/10 update @{LEARNT} {{ {SOURCE6} }}"],
+            [f"meta protocol ip6 ip6 saddr fe80::/10 update @{LINK_LOCALS} {{ {SOURCE6} }}"],
             hook=f"filter hook output priority {PRIORITY}",
         )
     rules = []

@@ -29,7 +29,7 @@ rules.d/SET.json         address translation (module nat_rule); @NAME.json belon
 openings.sh              what lets packets through tables of others that have no file for it, if there are any
 ports.json               which MAC address is behind which link of a guest (modules guest_vm, guest_nic)
 routes.d/LINK.json       routes on a link that others asked for (module host_iface)
-virtnet.nft              the packet filter made of both, loaded at boot by virtnet-firewall.service
+virtnet.nft              the packet filter made of these, loaded at boot by virtnet-firewall.service
 watch-firewall           run by that service: has it loaded again when somebody else's program flushes it
 virtnet.iptables         translation of the sets that have the backend iptables, if any; virtnet.ip6tables for IPv6
 
@@ -57,7 +57,10 @@ and if there are files of iptables, for iptables and ip6tables each:
 
 To take all of it back by hand: switch it off, and
     systemctl disable --now virtnet-firewall.service
-    rm -r /etc/systemd/system/virtnet-firewall.service /etc/virtnet; systemctl daemon-reload
+    rm -rf /etc/systemd/system/virtnet-firewall.service* /etc/virtnet; systemctl daemon-reload
+Openings in other firewalls have our name: in rules of nft a comment, in iptables the chains VIRTNET_FORWARD and VIRTNET_INPUT,
+in firewalld zones and policies virtnet-*, in ufw a block of before.rules and before6.rules. state: absent of module net_policy
+takes all of that back.
 
 Forwarding is in /etc/sysctl.d/60-virtnet.conf (module ip_forward). What it was before is in /var/lib/virtnet/baseline.json.
 """

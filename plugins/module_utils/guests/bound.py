@@ -10,7 +10,7 @@ cannot be bound.
 
 from __future__ import annotations
 
-from ansible_collections.virtnet.kvm.plugins.module_utils.guests import wiring
+from ansible_collections.virtnet.kvm.plugins.module_utils import names
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op
 
 OPS = ("bind", "unbind")
@@ -50,7 +50,7 @@ class Bound:
         """
         wanted = {}
         for nic in nics if self._ports is not None else ():
-            if nic["dev"] and nic["network"] and not wiring.AUTOMATIC.fullmatch(nic["dev"]):
+            if nic["dev"] and nic["network"] and not names.AUTOMATIC.fullmatch(nic["dev"]):
                 wanted.setdefault((nic["dev"], nic["mac"]), {"guest": guest, "network": nic["network"]})
         self._wanted[name] = wanted
         self._owners[name] = (guest, mac)

@@ -10,7 +10,6 @@ https://libvirt.org/formatdomain.html#network-interfaces
 from __future__ import annotations
 
 import copy
-import re
 from dataclasses import dataclass
 from typing import Optional
 
@@ -23,8 +22,6 @@ from ansible_collections.virtnet.kvm.plugins.module_utils import names, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import domain
 
-#: Names that libvirt gives to links itself, anew at every start; it leaves them out of the stored definition.
-AUTOMATIC = re.compile(r"(vnet|macvtap|macvlan)[0-9]+")
 #: Kinds of NICs that are no link of the host; to wire one to a network is to have another device.
 NOT_WIRED = ("hostdev", "vdpa")
 #: Parts of an element that belong to the old kind of its source.
@@ -64,7 +61,7 @@ def parse_wishes(items):
             raise InvalidInput("NICs are counted from 0", guest, f"{option}.index", "Use 0 for the first.")
         if item.get("dev") is not None:
             values.link_name(item["dev"], f"{option}.dev", guest)
-            if AUTOMATIC.fullmatch(item["dev"]):
+            if names.AUTOMATIC.fullmatch(item["dev"]):
                 raise InvalidInput(
                     f"libvirt gives names like {item['dev']} itself, anew at every start", guest, f"{option}.dev",
                     "Choose a name that does not begin with vnet, macvtap or macvlan.",
@@ -140,7 +137,7 @@ def form(node):
     return {
         "type": kind,
         "source": source.get(key) if source is not None else None,
-        "dev": None if dev is None or AUTOMATIC.fullmatch(dev) else dev,
+        "dev": None if dev is None or names.AUTOMATIC.fullmatch(dev) else dev,
         "link": link.get("state", "up") if link is not None else "up",
     }
 
@@ -192,7 +189,7 @@ def detached(node):
     """Return a running NIC's element for plugging it in again: without what libvirt gave it for this one time."""
     node = copy.deepcopy(node)
     target, alias, source = node.find("target"), node.find("alias"), node.find("source")
-    if target is not None and AUTOMATIC.fullmatch(target.get("dev", "")):
+    if target is not None and names.AUTOMATIC.fullmatch(target.get("dev", "")):
         node.remove(target)
     if alias is not None and not alias.get("name", "").startswith("ua-"):
         node.remove(alias)

@@ -117,6 +117,18 @@ class BridgeRoom(LinkRoom):
                 found.update(self.manager.own(port))
         return found
 
+    def _orphaned(self, item):
+        """Return our files of ports that somebody else took out of the bridge, or that are gone, and what was there before."""
+        own, former = {}, {}
+        for key, known in self._journal.items():
+            kind, _colon, name = key.partition(":")
+            if kind != "port" or known["bridge"] != item.name or name in item.more.get("ports", ()):
+                continue
+            if name not in self.links or self.links[name].form["bridge"] is None:
+                own.update(self.manager.own(name))
+                former.update(known["files"])
+        return own, former
+
     def _made(self, link):
         """Whether a port is a tap of ours, whose files stay when it leaves the bridge."""
         return link.kind in _TAPS and self.owned(link)
@@ -135,7 +147,8 @@ class BridgeRoom(LinkRoom):
             elif link is not None:
                 ops.append(self._removal(plan, item, link))
             else:
-                ops.append(self.op(item, None, None, {}))
+                orphaned, left = self._orphaned(item)
+                ops.append(self.op(item, None, None, left, own={**self.manager.own(item.name), **orphaned}))
         adopted = any(op is not None and self.journal_key(op.name) in op.args["baseline"] for op in ops)
         return self.finished(plan, ops, restart=adopted and self.manager.name != "none")
 
@@ -189,6 +202,9 @@ class BridgeRoom(LinkRoom):
         former = self._of_former(leaving)
         early = self._changes({path: text for port in leaving for path, text in self.manager.own(port.name).items()}, former)
         own.update({path: text for port in leaving for path, text in self.manager.own(port.name).items()})
+        orphaned, left = self._orphaned(item) if "ports" in item.more else ({}, {})
+        own.update(orphaned)
+        former.update(left)
         op = self.op(
             item, current, after, {**former, **texts}, lines=(lines, undo), own=own, sysctls=sysctls,
             effect=self._effect(current, uplink, joining), always=bool(sysctls), early=early,
@@ -429,6 +445,9 @@ class BridgeRoom(LinkRoom):
         # It is the manager who makes it again, if it ever comes to that.
         back = {**current, "made": bool(self.manager.seeds(item.name, own))}
         texts = self._of_former(ports)
+        orphaned, left = self._orphaned(item)
+        own.update(orphaned)
+        texts.update(left)
         early = {path: text for path, text in self._changes(own, texts).items() if ports and path.endswith(".network")}
         if early:
             # networkd asks for addresses itself again; and it would put a port that leaves back in (257 dies of a bridge that

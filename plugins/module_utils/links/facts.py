@@ -10,7 +10,7 @@ import glob
 import os
 import re
 
-from ansible_collections.virtnet.kvm.plugins.module_utils import files
+from ansible_collections.virtnet.kvm.plugins.module_utils import files, names
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, iproute2, persist
 
 _LIBVIRT = "/run/libvirt/network"
@@ -28,7 +28,7 @@ def _bridges_of_libvirt():
 
 def _manager(link, networkd, of_libvirt):
     if link.name in of_libvirt or link.guest_tap:
-        return "libvirt" if link.name in of_libvirt or link.name.startswith(("vnet", "vg")) else None
+        return "libvirt" if link.name in of_libvirt or link.name.startswith(names.GUEST_TAPS) else None
     return persist.keeper(link) or ("networkd" if link.name in networkd else None)
 
 

@@ -190,10 +190,10 @@ class LinkRoom(engine.Room):
 
     @staticmethod
     def _verb(current, after, lines):
-        if current is None:
-            return "create"
         if after is None:
             return "delete"
+        if current is None:
+            return "create"
         if lines and lines[0].startswith("link delete"):
             return "recreate"
         return "change" if lines else "store"

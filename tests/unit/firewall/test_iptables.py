@@ -44,10 +44,10 @@ def test_only_ours_is_looked_at():
 @pytest.mark.parametrize(
     ("line", "to", "told"),
     [
-        ("-A POSTROUTING -j VIRTNET_POST\n", "", "the jumps to our chains: 1 rule(s) gone"),
+        ("-A POSTROUTING -j VIRTNET_POST\n", "", "the jumps to our chains: 1 rule gone"),
         ("-A POSTROUTING -j VIRTNET_POST\n", "-A POSTROUTING -j VIRTNET_POST\n" * 2, "jumps to our chains: rules repeated"),
-        ("-A PREROUTING -j VIRTNET_PRE", "-A PREROUTING -p tcp -j VIRTNET_PRE", "jumps to our chains: 1 rule(s) added"),
-        ("-j MASQUERADE", "-j RETURN", "chain VIRTNET_POST: 1 rule(s) added, such as -A VIRTNET_POST -s 10.64.100.0/24"),
+        ("-A PREROUTING -j VIRTNET_PRE", "-A PREROUTING -p tcp -j VIRTNET_PRE", "jumps to our chains: 1 rule gone, such as"),
+        ("-j MASQUERADE", "-j RETURN", "chain VIRTNET_POST: 1 rule gone, such as -A VIRTNET_POST -s 10.64.100.0/24"),
         (":VIRTNET_PRE - [0:0]\n", ":VIRTNET_PRE - [0:0]\n:VIRTNET_SHUT - [0:0]\n", "chain VIRTNET_SHUT: there unasked"),
     ],
 )

@@ -32,13 +32,13 @@ def test_rules(parse):
     [lab] = parse(network({"packets": 100, "connections": 5}))
     text = ruleset.tables([lab], {})[0]
     mark = ruleset.log_chain(lab)[len("log_") :]
-    assert f"update @packets_{mark} {{ ether saddr limit rate over 100/second burst 100 packets }} drop" in text
+    assert f"update @met_packets_{mark} {{ ether saddr limit rate over 100/second burst 100 packets }} drop" in text
     first = "ct state new ct status & confirmed == 0 update"
-    assert f"{first} @connections_{mark} {{ ether saddr limit rate over 5/second burst 5 packets }} drop" in text
+    assert f"{first} @met_connections_{mark} {{ ether saddr limit rate over 5/second burst 5 packets }} drop" in text
     assert f'"labbr0" : jump rate_{mark},  # lab' in text
     assert "flags dynamic,timeout" in text
     [only] = parse(network({"connections": 5}))
-    assert "packets_" not in ruleset.tables([only], {})[0]
+    assert "met_packets_" not in ruleset.tables([only], {})[0]
 
 
 def test_none_is_as_if_never_asked_for(parse):
@@ -57,8 +57,8 @@ def test_the_store_keeps_them(parse):
 
 def test_guests_that_the_kernel_met_are_no_change():
     table = {"table": {"family": "inet", "name": "virtnet", "handle": 1}}
-    bucket = {"family": "inet", "table": "virtnet", "name": "packets_1", "type": "ether_addr", "flags": ["timeout"]}
+    bucket = {"family": "inet", "table": "virtnet", "name": "met_packets_1", "type": "ether_addr", "flags": ["timeout"]}
     met = {"set": {**bucket, "elem": [{"elem": {"val": "52:54:00:00:00:01", "expires": 3}}]}}
     fresh = {"set": bucket}
     assert nft.canonical({"nftables": [table, met]}) == nft.canonical({"nftables": [table, fresh]})
-    assert "set packets_1" in nft.canonical({"nftables": [table, met]})["inet virtnet"]
+    assert "set met_packets_1" in nft.canonical({"nftables": [table, met]})["inet virtnet"]

@@ -40,7 +40,7 @@ def test_a_port_is_bound_where_the_networks_policy_wants_it(parse, natnet):
 def test_a_network_without_known_subnets_has_bound_ports_too(parse):
     text = bridge(parse({"name": "natnet", "model": "isolated"}), PORT)
     assert elements(text, "port_macs") == [f'"vp1" . {MAC}']
-    assert "host_link_locals" not in text and "no_dhcp_servers" not in text and "vmap" not in text
+    assert "met_link_locals" not in text and "no_dhcp_servers" not in text and "vmap" not in text
 
 
 def test_two_macs_of_a_port_whose_guest_waits_for_a_restart(parse, natnet):
@@ -96,7 +96,7 @@ def test_arp_for_a_closed_host(parse, natnet):
 
 
 def test_what_packets_put_into_the_set_is_no_drift_and_is_kept(parse, natnet):
-    learnt = {"family": "bridge", "table": "virtnet", "name": "host_link_locals", "type": "integer"}
+    learnt = {"family": "bridge", "table": "virtnet", "name": "met_link_locals", "type": "integer"}
     rows = [{"nftables": [{"set": {**learnt, **more}}]} for more in ({}, {"elem": ["0xfe80"]})]
     assert nft.canonical(rows[0]) == nft.canonical(rows[1])
     # nft lists the bytes as the field that they are, and does not take that in a set of bytes.
@@ -137,16 +137,16 @@ def test_the_set_begins_with_the_addresses_that_are_there(parse, natnet, tmp_pat
         (tmp_path / name / "bridge").mkdir(parents=True)
     nft.Nft(host).load(text)
     numbers = ", ".join(f"0xfe80{'0' * 27}{one}" for one in (1, 2))
-    assert host.loaded == f"{text}add element bridge virtnet host_link_locals {{ {numbers} }}\n"
+    assert host.loaded == f"{text}add element bridge virtnet met_link_locals {{ {numbers} }}\n"
     text = ruleset.transaction([], {})
     nft.Nft(host).load(text)
     assert host.loaded == text
     # The unit does the same, after the rules themselves.
     rendered = rooms.Rendered(ruleset.transaction(parse(natnet), {}), {4: "", 6: ""})
     lines = [line for line in boot.unit_text(rendered).splitlines() if line.startswith("ExecReload=")]
-    assert "virtnet.nft" in lines[0] and f'host_link_locals "{{ 0x$$number }}"; done < {nft.ADDRESSES}' in lines[1]
+    assert "virtnet.nft" in lines[0] and f'done < {nft.ADDRESSES}' in lines[1] and 'met_link_locals "{ $$known }"' in lines[1]
     closed = rooms.Rendered(ruleset.transaction(parse({"name": "iso", "model": "isolated"}), {}), {4: "", 6: ""})
-    assert "host_link_locals" not in boot.unit_text(closed)
+    assert "met_link_locals" not in boot.unit_text(closed)
 
 
 def test_the_stored_entry_of_a_network_gives_the_same_rules(parse, natnet):

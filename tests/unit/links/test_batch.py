@@ -239,3 +239,30 @@ def test_a_port_is_set_once_it_is_in_its_bridge_and_only_if_it_is_not_so_yet():
     assert batch.change({**inside, "port": {"isolated": False, "cost": 5}}, said) == [line]
     assert batch.change(said, said) == []
     assert batch.change(said, {**inside, "bridge": None}) == ["link set dev e0 nomaster"]
+
+
+ADVERTISED = {"family": "inet6", "local": "2001:db8::7", "prefixlen": 64, "noprefixroute": True}
+BARE = {"addresses": [], "gateway": [], "routes": []}
+
+
+def test_an_advertised_address_goes_before_a_declared_one():
+    """While one without a route of its own is there, the kernel leaves the route of another one's subnet on the link."""
+    inside = {**ETH, "bridge": "b0", **BARE}
+    bridge = {**BRIDGE, "mac": ETH["mac"], "addresses": ETH["addresses"]}
+    lines = batch.moved(None, bridge, [(ETH, inside)], forms.Link(ETH, {}, dynamic=[ADVERTISED]), "b0")
+    assert lines.index("address del 2001:db8::7/64 dev e0") < lines.index("address del 2001:db8::2/64 dev e0")
+    # And out of a bridge that stays.
+    other = forms.Link(bridge, {}, dynamic=[ADVERTISED])
+    lines = batch.moved(bridge, {**bridge, **BARE}, [(inside, ETH)], other, "e0")
+    assert lines.index("address del 2001:db8::7/64 dev b0") < lines.index("address del 2001:db8::2/64 dev b0")
+
+
+def test_on_a_way_back_what_came_meanwhile_goes_first():
+    inside = {**ETH, "bridge": "b0", **BARE}
+    bridge = {**BRIDGE, "mac": ETH["mac"], "addresses": ETH["addresses"]}
+    lines = batch.moved(None, bridge, [(ETH, inside)], later=True)
+    assert lines.index("address flush dev e0 dynamic") < lines.index("address del 2001:db8::2/64 dev e0")
+    assert "address flush dev b0 dynamic" not in lines
+    assert not any("flush" in line for line in batch.moved(None, bridge, [(ETH, inside)]))
+    # What keeps an address keeps what came with it.
+    assert not any("flush" in line for line in batch.change(ETH, {**ETH, "addresses": ["192.0.2.2/24"]}, later=True))

@@ -54,13 +54,6 @@ def address(name, version, last):
     return f"10.81.{number}.{last}" if version == 4 else f"fd81:{number}::{last}"
 
 
-def link_local(mac):
-    """The address that a link gives itself (RFC 4291)."""
-    first, *rest = bytes.fromhex(mac.replace(":", ""))
-    raw = bytes([0xFE, 0x80, *bytes(6), first ^ 2, *rest[:2], 0xFF, 0xFE, *rest[2:]])
-    return str(ipaddress.ip_address(raw))
-
-
 def subnets(name):
     return [f"{address(name, 4, 0)}/24", f"{address(name, 6, 0)}/64"]
 
@@ -352,7 +345,7 @@ class World:
         if name in ADDRESSED:
             forge["gateway"] = address(name, version, 1)
             if version == 6:
-                forge["gateway's own"] = link_local(self.gate(sender))
+                forge["gateway's own"] = frames.link_local(self.gate(sender))
         if name and MODEL[name] != "bridged":
             forge["neighbour"] = self.ip(f"{name}a", version)
         gate = self.gate(sender)

@@ -149,3 +149,20 @@ def test_a_port_that_vanishes_in_the_middle(host, modules, port):
         host.run("ip link add lnkport0 type veth peer name lnkport0p")  # for the fixture
     assert not host.interface("lnkbr0").exists and host.check_output("ls /etc/systemd/network") == before
     assert not host.file("/var/lib/virtnet/baseline.json").exists
+
+
+@pytest.mark.parametrize("how", ["ip link del lnkport0", "ip link set lnkport0 nomaster", "ip link del lnkbr0"])
+def test_what_somebody_took_apart_leaves_no_file(host, modules, port, how):
+    before = host.check_output("ls /etc/systemd/network")
+    modules.run("host_bridge", bridges=[{"name": "lnkbr0", "ports": [port]}])
+    assert port in host.check_output("ls /etc/systemd/network")
+    try:
+        # Not networkd, which would put it in again.
+        host.run_test(f"systemctl stop systemd-networkd.socket systemd-networkd.service && {how}")
+    finally:
+        host.run_test("systemctl start systemd-networkd.service")
+        modules.run("host_bridge", bridges=[{"name": "lnkbr0", "state": "absent"}])
+        host.run("ip link add lnkport0 type veth peer name lnkport0p")  # for the fixture
+    assert host.check_output("ls /etc/systemd/network") == before and not host.interface("lnkbr0").exists
+    assert not host.file("/var/lib/virtnet/baseline.json").exists
+    assert not modules.run("host_bridge", bridges=[{"name": "lnkbr0", "state": "absent"}])["changed"]

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import struct
 
+import frames
 import pytest
 from module_calls import Modules
 
@@ -31,7 +31,7 @@ MACS = {name: f"52:54:00:00:0b:0{number}" for number, name in enumerate(("s2", "
 #: s2 and s3 are wired by us, s4 by somebody else; wan is no guest: the LAN, or another host.
 LINKS = {"s2": "vp525400000b02", "s3": "vp525400000b03", "s4": "vnet77", "wan": "spwan0"}
 HOST_MAC = "02:00:00:00:0b:01"
-ALL = "ff:ff:ff:ff:ff:ff"
+ALL, NOBODY = "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00"
 #: An address of the host that is none of these networks'.
 ELSEWHERE = ("192.0.2.99", "2001:db8:99::99")
 SCRIPT = """
@@ -82,63 +82,41 @@ globals()[sys.argv[1]](*sys.argv[2:])
 """
 
 
-def octets(mac):
-    return bytes.fromhex(mac.replace(":", ""))
-
-
-def packed(address):
-    return ipaddress.ip_address(address).packed
-
-
-def ether(source, target, kind, data):
-    return octets(target) + octets(source) + struct.pack("!H", kind) + data
-
-
 def arp(source, sender, address, target="10.10.102.9", operation=1, to=ALL):
     """Return an ARP message from C(source) that says C(sender) has C(address)."""
-    head = struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation)
-    return ether(source, to, 0x0806, head + octets(sender) + packed(address) + bytes(6) + packed(target) + bytes(18))
+    return frames.ether(to, source, frames.arp(operation, sender, address, NOBODY, target, b""), kind=0x0806)
 
 
-def udp4(source, address, ports, text=b"x" * 20, target="255.255.255.255"):
-    data = struct.pack("!HHHH", *ports, 8 + len(text), 0) + text
-    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(data), 0, 0, 64, 17, 0) + packed(address) + packed(target)
-    total = sum(struct.unpack("!10H", head))
-    total = (total & 0xFFFF) + (total >> 16)
-    return ether(source, ALL, 0x0800, head[:10] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + head[12:] + data)
+def raw(source):
+    """A protocol of nobody's (IEEE 802, local experiments)."""
+    return frames.ether(ALL, source, b"x" * 46, kind=0x88B5)
 
 
-def ip6(source, address, protocol, data, place, target):
-    """:param place: where in C(data) the checksum is to stand."""
-    pseudo = packed(address) + packed(target) + struct.pack("!II", len(data), protocol)
-    total = sum(struct.unpack(f"!{len(pseudo + data) // 2}H", pseudo + data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    head = struct.pack("!IHBB", 6 << 28, len(data), protocol, 255) + packed(address) + packed(target)
-    group = "33:33:" + ":".join(f"{one:02x}" for one in packed(target)[-4:])
-    return ether(source, group, 0x86DD, head + data[:place] + struct.pack("!H", ~total & 0xFFFF) + data[place + 2 :])
+def udp(source, address, ports, target):
+    packet = frames.ip(address, target, frames.UDP, frames.udp(address, target, *ports, b"x" * 20))
+    return frames.ether(frames.multicast_mac(target) if ":" in target else ALL, source, packet)
+
+
+def udp4(source, address, ports, target="255.255.255.255"):
+    return udp(source, address, ports, target)
 
 
 def udp6(source, address, ports, target="ff02::1"):
-    return ip6(source, address, 17, struct.pack("!HHHH", *ports, 12, 0) + b"text", 6, target)
+    return udp(source, address, ports, target)
 
 
 def icmp6(source, address, kind, body, target="ff02::1"):
-    return ip6(source, address, 58, struct.pack("!BBH", kind, 0, 0) + body, 2, target)
+    message = frames.icmp(address, target, kind, body[:4], body[4:])
+    return frames.ether(frames.multicast_mac(target), source, frames.ip(address, target, frames.ICMP6, message, hops=255))
 
 
 def advertises(source, address, about):
     """Return a neighbour advertisement: C(about) has the MAC address C(source)."""
-    return icmp6(source, address, 136, bytes([0x20, 0, 0, 0]) + packed(about) + bytes([2, 1]) + octets(source))
+    return icmp6(source, address, 136, bytes([0x20, 0, 0, 0]) + frames.packed(about) + frames.option(2, source))
 
 
 def router(source, address):
     return icmp6(source, address, 134, bytes([64, 0, 0, 30]) + bytes(8))
-
-
-def link_local(mac):
-    first, *rest = octets(mac)
-    return str(ipaddress.IPv6Address(packed("fe80::")[:8] + bytes([first ^ 2, *rest[:2], 0xFF, 0xFE, *rest[2:]])))
 
 
 class Segment:
@@ -246,8 +224,8 @@ def test_a_pair_is_bound_to_its_port(bound):
         "nobody's MAC": (udp4("52:54:00:00:0b:77", "10.10.102.51", (9, 9)), False),
         "MAC and address, IPv6": (udp6(MACS["s2"], "fd10:102::2", (9, 9)), False),
         "MAC and address, advertised": (advertises(MACS["s2"], "fd10:102::2", "fd10:102::2"), False),
-        "another protocol": (ether(MACS["s2"], ALL, 0x88B5, b"x" * 46), False),
-        "another protocol of its own": (ether(MACS["s3"], ALL, 0x88B5, b"x" * 46), True),
+        "another protocol": (raw(MACS["s2"]), False),
+        "another protocol of its own": (raw(MACS["s3"]), True),
         "itself, advertised": (advertises(MACS["s3"], "fd10:102::3", "fd10:102::3"), True),
         "itself, ARP": (arp(MACS["s3"], MACS["s3"], "10.10.102.3", operation=2), True),
     })  # fmt: skip
@@ -274,10 +252,10 @@ def test_guests_that_others_wired_and_guests_that_moved_away(bound):
 
 
 def test_a_guest_is_no_router_and_no_dhcp_server(bound):
-    mine = link_local(MACS["s3"])
+    mine = frames.link_local(MACS["s3"])
     bound.holds("s3", "s4", {
         "router": (router(MACS["s3"], mine), False),
-        "redirect": (icmp6(MACS["s3"], mine, 137, bytes(4) + packed("fd00::9") * 2), False),
+        "redirect": (icmp6(MACS["s3"], mine, 137, bytes(4) + frames.packed("fd00::9") * 2), False),
         "offer": (udp4(MACS["s3"], "10.10.102.3", (67, 68)), False),
         "offer by another port": (udp4(MACS["s3"], "10.10.102.3", (4067, 68)), False),
         "reply of DHCPv6": (udp6(MACS["s3"], mine, (547, 546)), False),
@@ -288,27 +266,27 @@ def test_a_guest_is_no_router_and_no_dhcp_server(bound):
     })  # fmt: skip
     # Of a link that is no guest's of ours nobody knows what is behind it.
     bound.holds("wan", "s3", {
-        "router": (router(MACS["wan"], link_local(MACS["wan"])), True),
+        "router": (router(MACS["wan"], frames.link_local(MACS["wan"])), True),
         "offer": (udp4(MACS["wan"], "10.10.102.9", (67, 68)), True),
     })  # fmt: skip
 
 
 @pytest.mark.parametrize("guest", ["s3", "s4"])
 def test_the_gateways_link_local_address(host, bound, guest):
-    mac, mine = MACS[guest], link_local(MACS[guest])
+    mac, mine = MACS[guest], frames.link_local(MACS[guest])
     other = "s4" if guest == "s3" else "s3"
 
     def impostor(address):
-        asked = icmp6(mac, address, 135, bytes(4) + packed("fd00::9"))
+        asked = icmp6(mac, address, 135, bytes(4) + frames.packed("fd00::9"))
         return {"advertised": advertises(mac, mine, address), "spoken from": asked}
 
     # It was there when the rules were loaded, by a module or by the unit, and has been silent since.
-    gateway = link_local(HOST_MAC[:-1] + "0")
+    gateway = frames.link_local(HOST_MAC[:-1] + "0")
     assert f"inet6 {gateway}" in host.check_output("ip -6 address show dev spbr0")
-    frames = {what: (frame, False) for what, frame in impostor(gateway).items()}
+    told = {what: (frame, False) for what, frame in impostor(gateway).items()}
     for loads in ("true", "systemctl reload virtnet-firewall.service"):
         host.run_test(loads)
-        bound.holds(guest, other, {**frames, "itself": (advertises(mac, mine, mine), True)})
+        bound.holds(guest, other, {**told, "itself": (advertises(mac, mine, mine), True)})
     # One that comes later is known once the host has spoken from it; a bridge alone changes no rule.
     later = f"fe80::{guest[1]}77"
     host.run_test(f"ip address add {later}/64 dev spbr0 nodad")
@@ -319,8 +297,8 @@ def test_the_gateways_link_local_address(host, bound, guest):
             "import socket; index = socket.if_nametoindex('spbr0'); one = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); "
             f"one.bind(('{later}', 0, 0, index)); one.sendto(b'x', ('ff02::1', 9, 0, index))",
         )
-        frames = {what: (frame, False) for what, frame in impostor(later).items()}
-        bound.holds(guest, other, {**frames, "itself": (advertises(mac, mine, mine), True)})
+        told = {what: (frame, False) for what, frame in impostor(later).items()}
+        bound.holds(guest, other, {**told, "itself": (advertises(mac, mine, mine), True)})
     finally:
         host.run(f"ip address del {later}/64 dev spbr0")
 
@@ -378,8 +356,8 @@ def test_an_isolated_guest_finds_no_address_of_the_host_but_its_networks(host, m
     host.run_test("ip -n c2 address add fd10:103::9/64 dev eth0 nodad")
     asked = []
     for address in ("fd10:102::1", ELSEWHERE[1], "fd10:103::1"):
-        group = str(ipaddress.IPv6Address(packed("ff02::1:ff00:0")[:13] + packed(address)[13:]))
-        asked.append(icmp6(mac, "fd10:103::9", 135, bytes(4) + packed(address) + bytes([1, 1]) + octets(mac), group))
+        group = str(ipaddress.IPv6Address(frames.packed("ff02::1:ff00:0")[:13] + frames.packed(address)[13:]))
+        asked.append(icmp6(mac, "fd10:103::9", 135, bytes(4) + frames.packed(address) + frames.option(1, mac), group))
     _own, came = bound.comes("c2", "c2", asked)
     told = {str(ipaddress.IPv6Address(one[62:78])) for one in came if one[12:14] == b"\x86\xdd" and one[54] == 136}
     assert told == {"fd10:103::1"}
