@@ -26,9 +26,11 @@ def controller(host, module, arguments, check=False, **variables):
     """An ansible(1) in a process group of its own, at its module on the host; C(variables) go before the inventory's."""
     inventory = host.backend.ansible_runner.inventory_file
     command = ["ansible", host.backend.host, "-i", inventory, "-m", f"virtnet.kvm.{module}", "-a", json.dumps(arguments)]
-    command += ["-e", json.dumps(variables), *(["--check"] if check else [])]
-    # A connection of its own: the tests' commands must not find it cut.
-    environment = {**os.environ, "ANSIBLE_SSH_CONTROL_PATH": f"%(directory)s/grd{os.getpid()}-%%h", "ANSIBLE_NOCOLOR": "1"}
+    # A connection of its own, for the tests' commands must not find it cut; and one that lasts through a silence of the host's.
+    # The lab finds it by its name, and ends it with the host.
+    own = {"ansible_control_path": f"%(directory)s/%%h-own{os.getpid()}", "ansible_ssh_extra_args": "-o ServerAliveInterval=30"}
+    command += ["-e", json.dumps({**own, **variables}), *(["--check"] if check else [])]
+    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1"}
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,

@@ -18,7 +18,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.errors import (
     VirtnetError,
 )
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import Host
-from ansible_collections.virtnet.kvm.plugins.module_utils.safety import guard, journal
+from ansible_collections.virtnet.kvm.plugins.module_utils.safety import guard, guard_text, journal
 
 #: How many objects are worked on at once; libvirt takes five calls of one client at a time (max_client_requests).
 AT_ONCE = 4
@@ -194,7 +194,7 @@ def _abandon(armed, error):
     """Take the rest of a guarded change back: half of it is not what anybody is reached by."""
     try:
         if error.details.get("changed", False) or "not_reverted" in error.details:
-            armed.restore("failed")
+            armed.restore(guard_text.FAILED)
             error.details.update(changed=False, done=[])
             if "put back" not in error.problem:
                 error.problem += "; everything was put back"

@@ -55,6 +55,16 @@ def unknown_text(answer, links):
     )
 
 
+def lost_text():
+    """Return the message for a run whose connection broke and whose host was not reached any more."""
+    return (
+        "The connection broke while the module ran, and the host has not been reached since: nobody knows how far it came. If "
+        "a change is open, the host takes it back by itself, at the latest with its next boot. Look at the host from its "
+        f"console: {guard_text.SCRIPT} is there while a change is open, and tells how to decide it; {guard_text.OUTCOME} tells "
+        "what became of it."
+    )
+
+
 def removal(token, path=guard_text.OUTCOME):
     """Return the command of the shell that removes the outcome of the change with that token, and no other's."""
     own = shlex.quote(token)
@@ -151,15 +161,21 @@ class GuardedAction(ActionBase):
         """Return the result after the connection broke while the module ran; nobody knows how far it had come."""
         wait = int(self._task.args.get("confirm_timeout") or 60)
         answer = self._ask("restore asked", time.monotonic() + wait + AFTER_S)
+        if answer is None:
+            raise AnsibleConnectionFailure(f"{lost_text()} {error}") from error
         # Its token was lost with the module's result. The module removes older outcomes before it begins: this one is its own.
         token = answer[0] if answer else ""
         state, why = verdict(answer, token)
         if state != "reverted":
             raise error
         self._forget(token)
+        if why == guard_text.FAILED:
+            text = "The change failed on the host, and was taken back; what failed was lost with the connection, which broke."
+        else:
+            text = "The connection broke in the middle of the change, and it was taken back."
         return {
             "failed": True,
             "changed": False,
             "guard": {"state": "reverted", "why": why},
-            "msg": f"The connection broke in the middle of the change, and it was taken back. All is as it was before. {error}",
+            "msg": f"{text} All is as it was before. {error}",
         }

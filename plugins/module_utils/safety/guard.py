@@ -139,4 +139,4 @@ class Guard:
 
     def disarm(self):
         """Drop the switch: everything was put back already, or nothing done."""
-        _script(self._host, "confirm", self.token)
+        _script(self._host, "drop", self.token)

@@ -28,6 +28,8 @@ BOOT_LINK = "/etc/systemd/system/sysinit.target.wants/virtnet-guard-boot.service
 LOCK_WAIT_S = 20
 #: The script's return code then.
 LOCKED = 4
+#: Why a change was taken back whose own run had failed.
+FAILED = "failed"
 
 
 @dataclass
@@ -132,10 +134,11 @@ case "$1" in
 state)
     if is_open; then echo "{token} open until {until}"; else cat {OUTCOME}; fi
     ;;
-confirm)
+confirm | drop)
     lock || exit {LOCKED}
     is_open && [ "$2" = {token} ] || {{ cat {OUTCOME}; exit 3; }}
-    end confirmed
+    # drop: a run that failed has put everything back by itself.
+    if [ "$1" = drop ]; then end "reverted {FAILED}"; else end confirmed; fi
     ;;
 restore)
     # In the order in which the links come back: what makes them, the kernel, the files, those who read the files.

@@ -197,7 +197,22 @@ def test_a_change_in_whose_middle_the_connection_broke_is_taken_back():
     assert result["failed"] and result["guard"] == {"state": "reverted", "why": "asked"} and action.forgotten == ["4567"]
 
 
-@pytest.mark.parametrize("answer", [None, [], ["4567", "confirmed"], ["4567", "reverted"]])
+def test_a_change_that_failed_while_the_connection_was_broken_says_so():
+    action = Action(["4567", "reverted", guard_text.FAILED])
+    action._task = SimpleNamespace(args={})
+    result = action._lost(AnsibleConnectionFailure("gone"))
+    assert result["failed"] and not result["changed"] and "failed on the host, and was taken back" in result["msg"]
+    assert action.forgotten == ["4567"]
+
+
+def test_a_host_that_is_not_reached_any_more_is_told_about():
+    action = Action(None)
+    action._task = SimpleNamespace(args={})
+    with pytest.raises(AnsibleConnectionFailure, match=f"has not been reached since.*{guard_text.SCRIPT}.* gone"):
+        action._lost(AnsibleConnectionFailure("gone"))
+
+
+@pytest.mark.parametrize("answer", [[], ["4567", "confirmed"], ["4567", "reverted"]])
 def test_a_broken_connection_stays_one_if_nothing_was_taken_back(answer):
     action = Action(answer)
     action._task = SimpleNamespace(args={"confirm_timeout": "5"})

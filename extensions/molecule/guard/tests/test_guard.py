@@ -9,16 +9,19 @@ The controller is an ansible(1) of its own here, so that it can be killed. The h
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 
 import pytest
-from controllers import controller, kill, open_change, said, until
+from controllers import TOKEN, controller, kill, open_change, said, until
 from lab_side import console, deaf_to, lab, look, pinged, variables
 
 IN = {"bridges": [{"name": "grdbr0", "ports": ["eth0"], "take_over": True}]}
 OUT = {"bridges": [{"name": "grdbr0", "state": "absent"}]}
 #: Short, for a test; longer than a change takes on a busy machine.
 WINDOW_S = 10
+#: The processes of those who came in by SSH.
+SESSIONS = "sshd(-session)?: root"
 
 
 @pytest.fixture(params=["static", "dhcp"])
@@ -37,6 +40,18 @@ def before(request, host, modules):
         console(host, f"rm {file}; networkctl reload; networkctl reconfigure eth0")
         until(lambda: "dynamic" not in console(host, "ip -4 address show eth0"))
         look(host)
+
+
+@contextlib.contextmanager
+def stand_in(host, command, lines):
+    """Lines of the shell run before a command of the host's; C(/run/grd-break) is there, for them to do something once."""
+    path = f"/usr/local/bin/{command}"
+    quoted = shlex.quote(f'#!/bin/sh\n{lines}\nexec /usr/bin/{command} "$@"\n')
+    console(host, f"printf %s {quoted} > {path}; chmod 755 {path}; touch /run/grd-break")
+    try:
+        yield
+    finally:
+        console(host, f"rm -f {path} /run/grd-break")
 
 
 def test_the_controller_comes_in_anew(host, modules, before, figure):
@@ -78,20 +93,35 @@ def test_the_controller_dies(host, modules, before):
 
 def test_the_answer_to_the_confirmation_is_lost(host, modules, before):
     """The connection breaks between the host's yes and its way to the controller: the change is kept, and the task says so."""
-    cat = "/usr/local/bin/cat"
-    end = "rm /run/grd-break && pkill -KILL -f 'sshd(-session)?: root'"
-    wrapper = f'#!/bin/sh\ncase "$*" in *guard.outcome*) [ ! -e /run/grd-break ] || {{ {end}; }} ;; esac\nexec /bin/cat "$@"\n'
-    quoted = shlex.quote(wrapper)
-    console(host, f"printf %s {quoted} > {cat}; chmod 755 {cat}; touch /run/grd-break")
-    try:
+    end = f"rm /run/grd-break && pkill -KILL -f '{SESSIONS}'"
+    with stand_in(host, "cat", f'case "$*" in *guard.outcome*) [ ! -e /run/grd-break ] || {{ {end}; }} ;; esac'):
         with controller(host, "host_bridge", {**IN, "confirm_timeout": WINDOW_S}) as process:
             text = said(process)
         assert "/run/grd-break" not in console(host, "ls /run/grd-break"), "the connection was not broken"
-    finally:
-        console(host, f"rm -f {cat} /run/grd-break")
     assert process.returncode == 0 and "state: confirmed" in text, text
     assert "grdbr0" in console(host, "ip -br link") and not open_change(host)
     assert not console(host, "ls /run/virtnet/guard.outcome")
+
+
+def test_the_connection_breaks_in_the_middle(host, before):
+    with controller(host, "host_iface", {"interfaces": [{"name": "eth0", "gateway": ["10.77.0.253"]}]}) as process:
+        until(lambda: open_change(host))
+        # While the host waits for its gateway to answer; then it fails by itself, or it is asked to take the change back.
+        console(host, f"pkill -KILL -f '{SESSIONS}'")
+        text = said(process)
+    assert process.returncode != 0 and ("failed on the host, and was taken back" in text or "in the middle" in text), text
+    assert not open_change(host) and look(host) == before
+
+
+def test_a_change_fails_while_the_connection_is_broken(host, before):
+    """The host puts everything back by itself, and can tell nobody but the one who comes in anew."""
+    end = f"rm /run/grd-break; pkill -KILL -f '{SESSIONS}'; exit 1"
+    with stand_in(host, "networkctl", f"[ ! -e {TOKEN} ] || [ ! -e /run/grd-break ] || {{ {end}; }}"):
+        with controller(host, "host_bridge", IN) as process:
+            text = said(process)
+        assert "/run/grd-break" not in console(host, "ls /run/grd-break"), "nothing failed"
+    assert process.returncode != 0 and "The change failed on the host, and was taken back" in text, text
+    assert not open_change(host) and look(host) == before
 
 
 def test_a_wrong_gateway_is_not_waited_for(host, modules, before):

@@ -22,7 +22,7 @@ _FOLDERS = ("/etc/systemd/network", "/run/systemd/network", "/usr/lib/systemd/ne
 _LEASES = "/run/systemd/netif/leases"
 _BUSY = ("pending", "initialized", "configuring")
 _DEAF = ("off", "no-carrier")
-WAIT_S = 15
+WAIT_S = 30
 
 
 class Networkd:

@@ -25,7 +25,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import networkmanager_files as texts
 
 UNIT = "NetworkManager.service"
-WAIT_S = 15
+WAIT_S = 30
 _RUN = "/run/NetworkManager/devices"
 _EXTERNAL = "(externally)"
 #: What a profile for a link that has none is to be of, by nmcli's types of devices
