@@ -42,6 +42,9 @@ class Room(abc.ABC):
     def plan(self, before):
         """Return the Plan from C(before) to what was declared; raise InvalidInput or Conflict. No effects."""
 
+    def rehearse(self, plan):
+        """Called in check mode: raise what a real run would be told by the host before it has any effect."""
+
     @abc.abstractmethod
     def apply(self, op):
         """Carry one Op out."""
@@ -76,6 +79,8 @@ class Room(abc.ABC):
 
 def difference(planned, found, path=""):
     """Return the paths at which two normal forms differ, with both values, as sentences."""
+    if planned == found:
+        return []
     if isinstance(planned, dict) and isinstance(found, dict):
         lines = []
         for key in sorted(set(planned) | set(found), key=str):
@@ -87,7 +92,7 @@ def difference(planned, found, path=""):
             else:
                 lines.extend(difference(planned[key], found[key], where))
         return lines
-    return [] if planned == found else [f"{path} is {found!r}, not {planned!r}"]
+    return [f"{path} is {found!r}, not {planned!r}"]
 
 
 def _groups(room, ops):
@@ -230,7 +235,9 @@ def converge(room, host, check_mode):
         before = room.gather()
         plan = room.plan(before)
         after = plan.after
-        if plan.unmet and not check_mode:
+        if check_mode:
+            room.rehearse(plan)
+        elif plan.unmet:
             raise plan.unmet[0]
         if plan.changed and not check_mode:
             armed = room.arm(plan)

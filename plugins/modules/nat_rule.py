@@ -125,6 +125,8 @@ options:
         or play are, first in C(files), and may be encrypted with ansible-vault.
       - For thousands of rules, which take Ansible seconds as I(rules). It is read in check mode too. Templates in it are not
         evaluated.
+      - The result speaks of sets then, not of each rule; with the option C(--diff) of ansible-playbook it still shows what
+        differs.
     type: path
   set:
     description: The owner of I(rules); I(purge) reaches no further.
@@ -261,7 +263,7 @@ EXAMPLES = r"""
 RETURN = r"""
 rules:
   description: The rules of the declared sets, in normal form. Set C(@NAME) is that of the network NAME.
-  returned: success
+  returned: without I(src)
   type: list
   elements: dict
   sample:
@@ -273,6 +275,23 @@ rules:
       bridge: natbr0
       sources: [10.64.100.0/24]
       interface:
+sets:
+  description: The declared sets. Set C(@NAME) is that of the network NAME.
+  returned: with I(src)
+  type: list
+  elements: dict
+  contains:
+    set:
+      description: Name of the set.
+      type: str
+    backend:
+      description: What its rules are made for.
+      type: str
+    rules:
+      description: How many rules it has.
+      type: int
+  sample:
+    - {set: forwards, backend: nftables, rules: 10000}
 actions:
   description: What was done, or in check mode would be.
   returned: success
@@ -280,13 +299,13 @@ actions:
   elements: dict
   contains:
     kind:
-      description: V(rule) or V(ruleset).
+      description: V(rule) or V(ruleset); with I(src) V(rules), all of a set to which the same is done.
       type: str
     name:
-      description: Set and name of the rule.
+      description: Set and name of the rule; with I(src) that of the set.
       type: str
     op:
-      description: V(add), V(update), V(remove) or V(load).
+      description: V(add), V(update), V(remove) or V(load); with I(src) also V(move), of a set to another backend.
       type: str
     effect:
       description: What running guests notice of it.
@@ -299,7 +318,7 @@ actions:
       description: For how long at most, in seconds.
       type: float
     note:
-      description: What had been changed by hand, if anything.
+      description: What had been changed by hand, if anything. With I(src) how many rules are meant, and the first of them.
       type: str
   sample:
     - {kind: rule, name: "@natnet/masquerade", op: add, effect: none, guests: [], outage_s: 0}
@@ -309,12 +328,12 @@ backend:
   type: str
   sample: nftables
 rendered:
-  description: The whole ruleset of the collection on this host, as nft reads it.
-  returned: success
+  description: The whole ruleset of the collection on this host, as nft reads it; C(/etc/virtnet/virtnet.nft) has it too.
+  returned: without I(src)
   type: str
 rendered_iptables:
   description: All rules of translation of the collection that iptables has on this host, as iptables-restore reads them.
-  returned: when any set has the backend iptables
+  returned: when any set has the backend iptables, without I(src)
   type: dict
   contains:
     ipv4:
@@ -328,7 +347,7 @@ rendered_iptables:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import network_options, rule_options
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import run_module
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.rooms import TranslationRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.rooms import FileRoom, TranslationRoom
 
 
 def main():
@@ -347,12 +366,11 @@ def main():
         supports_check_mode=True,
     )
     given = module.params
-    run_module(
-        module,
-        lambda host: TranslationRoom(
-            host, given["set"], given["rules"], given["networks"], given["purge"], given["backend"], src=given["src"]
-        ),
-    )
+    of_networks = (given["networks"], given["purge"], given["backend"])
+    if given["src"] is None:
+        run_module(module, lambda host: TranslationRoom(host, given["set"], given["rules"], *of_networks))
+    else:
+        run_module(module, lambda host: FileRoom(host, given["set"], given["src"], *of_networks))
 
 
 if __name__ == "__main__":

@@ -169,9 +169,13 @@ class Boot:
         if state.get("unit") == "as declared":
             if not os.path.islink(LINK):
                 state["unit"] = "disabled"
-            elif self._host.run(["systemctl", "is-active", "--quiet", UNIT_NAME], check=False)[0] != 0:
+            elif not self.runs():
                 state["unit"] = "not running"
         return state
+
+    def runs(self):
+        """Return whether the unit runs; without systemd there is none to run."""
+        return not has_systemd() or self._host.run(["systemctl", "is-active", "--quiet", UNIT_NAME], check=False)[0] == 0
 
     @staticmethod
     def has_iptables():

@@ -75,7 +75,10 @@ def parse(line):
 
 
 def touched(before, after):
-    """Return the subnets whose policy or translation differs between two States. Pure."""
+    """Return the subnets whose policy or translation differs between two States. Pure.
+
+    A port forward that is new forbids nothing.
+    """
     found = set()
     for name in set(before.networks) | set(after.networks):
         if before.networks.get(name) != after.networks.get(name):
@@ -84,8 +87,9 @@ def touched(before, after):
     for owner in set(before.rules) | set(after.rules):
         old, new = before.rules.get(owner, {}), after.rules.get(owner, {})
         for name in set(old) | set(new):
-            if old.get(name) != new.get(name):
-                for rule in (old.get(name), new.get(name)):
+            was, shall = old.get(name), new.get(name)
+            if was != shall and not (was is None and shall["type"] == "dnat"):
+                for rule in (was, shall):
                     found.update(_subnets_of_rule(rule))
     return found
 

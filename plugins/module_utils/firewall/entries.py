@@ -217,15 +217,17 @@ def parse_rule(item, path, networks):
 
 
 @functools.cache
-def _first_words(allowed):
-    return frozenset(one.partition(".")[0] for one in allowed)
+def _others(allowed):
+    """Return the options that a rule does not have, in the order of the documentation."""
+    whole = {one.partition(".")[0] for one in allowed}
+    options = ("network", "source", "destination", "interface", "to", "listen", "sources", "protocol", "literal")
+    return [key for key in options if key not in whole]
 
 
 def _refuse_others(item, path, allowed):
     """Refuse what a rule of this type does not have; C(to.address) in C(allowed) allows that part of C(to)."""
-    whole = _first_words(allowed)
-    for key in ("network", "source", "destination", "interface", "to", "listen", "sources", "protocol", "literal"):
-        if item.get(key) and key not in whole:
+    for key in _others(allowed):
+        if item.get(key):
             raise InvalidInput(
                 f"a rule of type {item['type']} has no {key}", item["name"], f"{path}.{key}", "Leave it out.",
             )

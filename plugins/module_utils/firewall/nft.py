@@ -6,11 +6,13 @@
 
 What it should hold is what nft itself makes of our text: the text is loaded into an empty network namespace and listed
 there, by the same nft and kernel, so no two spellings of one rule are ever taken for two rules. Its digest is kept under
-/run (lost with a reboot, no harm), so a run without changes lists the tables and compares, and that is all.
+/run (lost with a reboot, no harm). So is the generation of the kernel's rules that had what we loaded, or was found to: while it
+is the same nobody has changed anything, and nothing needs to be listed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import json
@@ -20,7 +22,7 @@ import shutil
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, MissingDependency
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import drift
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import drift, generation
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import LEARNT, MARK
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.ruleset import FAMILIES, NAME, replacement
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.spoofing import LINK_LOCALS, SOURCE6
@@ -31,6 +33,10 @@ EXPECTED = os.path.join(RUN, "nft-expected.json")
 _encode = json.JSONEncoder(sort_keys=True).encode
 #: Key in that file of the last listing of the kernel's that was as declared: [key of the text, digest of the listing].
 LISTING = "listing"
+#: Key for the generation that was as declared: [key of the text, generation.current()].
+GENERATION = "generation"
+#: Protocols as numbers: for a name nft looks into /etc/protocols, once for each of ten thousand elements.
+LIST = ["nft", "-p", "-j", "list", "table"]
 _FAR_LINES = 8
 #: IPv6 addresses of this network namespace, a line each: digits, link's index, prefix's length, scope (20 is link), flags, link.
 ADDRESSES = "/proc/net/if_inet6"
@@ -87,19 +93,29 @@ def readable(listing):
     return _ADDRESS.sub(lambda found: str(ipaddress.IPv6Address(int(found[0], 16))), listing)
 
 
+@contextlib.contextmanager
+def _shown(text):
+    """Have an error of nft bring the text that nft refused."""
+    try:
+        yield
+    except CommandFailed as error:
+        error.details["rendered"] = text if len(text) < 20000 else text[:20000] + "…"
+        raise
+
+
 class Nft:
     """Effects of nft on one host."""
 
     def __init__(self, host):
         self._host = host
         self._expected = None
-        self._good = None
+        self._good = {}
 
     def _listed(self):
         """Return what nft lists of our tables, each that is there as JSON."""
         texts = []
         for family in FAMILIES:
-            rc, out, err = self._host.run(["nft", "-j", "list", "table", family, NAME], check=False)
+            rc, out, err = self._host.run([*LIST, family, NAME], check=False)
             if rc != 0:
                 if "No such file or directory" in err:
                     continue
@@ -129,31 +145,34 @@ class Nft:
     def state(self, text):
         """Return (whether any table of ours is there, what is not as C(text) says); raise Conflict if one is not ours.
 
-        A listing, handles and all, that was found to be as this text says is so again: it need not be taken apart.
+        A generation of the kernel's rules that was found to be as this text says is so still; a listing, handles and all, is so
+        again: it need not be taken apart.
         """
+        key, now = self._key(text), generation.current()
+        same = {GENERATION: [key, now]}
+        if now is not None and self._good.get(GENERATION, self._cache().get(GENERATION)) == same[GENERATION]:
+            self._good.update(same)
+            return text_has_tables(text), []
         listed = self._listed()
-        good = [self._key(text), hashlib.sha256("".join(listed).encode()).hexdigest()]
-        if listed and self._cache().get(LISTING) == good:
+        good = {LISTING: [key, hashlib.sha256("".join(listed).encode()).hexdigest()], **(same if now is not None else {})}
+        if listed and self._cache().get(LISTING) == good[LISTING]:
             self._good = good
             return True, []
         found = self._canonical(listed)
         lines = self.drift(text, found)
-        self._good = None if lines else good
+        self._good = {} if lines else good
         return bool(found), lines
 
     def expected(self, text):
         """Return the canonical form that the kernel gives our text, tried out in an empty network namespace."""
         if not text_has_tables(text):
             return {}
+        trial = ["unshare", "--net", "sh", "-c", "nft -f - && nft -p -j list ruleset"]
         try:
-            _rc, out, _err = self._host.run(
-                ["unshare", "--net", "sh", "-c", "nft -f - && nft -j list ruleset"], data=text, what="trying the ruleset",
-            )
+            with _shown(text):
+                _rc, out, _err = self._host.run(trial, data=text, what="trying the ruleset")
         except MissingDependency as error:
             error.cure = "Install util-linux, which has unshare."
-            raise
-        except CommandFailed as error:
-            error.details["rendered"] = text if len(text) < 20000 else text[:20000] + "…"
             raise
         return canonical(json.loads(out))
 
@@ -167,13 +186,16 @@ class Nft:
         return self._cache()[key]
 
     def remember(self, text):
-        """Keep the expectation of the text that is loaded now, and no other."""
+        """Keep what is known of the text that is in force now, and of no other."""
         if not text_has_tables(text):
             files.remove(EXPECTED)
             return
-        kept = {self._key(text): self.expected_digest(text)}
-        if self._good is not None and self._good[0] in kept:
-            kept[LISTING] = self._good
+        key, known = self._key(text), self._cache()
+        kept = {key: known[key]} if key in known else {}
+        for what in (LISTING, GENERATION):
+            found = self._good.get(what, known.get(what))
+            if found is not None and found[0] == key:
+                kept[what] = found
         if files.read(EXPECTED) != json.dumps(kept):
             files.write(EXPECTED, json.dumps(kept))
 
@@ -185,18 +207,38 @@ class Nft:
                 self._expected = {}
         return self._expected
 
-    def _key(self, text):
-        """Return a name for this text under this nft and kernel."""
+    @staticmethod
+    def stamp():
+        """Return what tells this nft and kernel from others."""
         path = shutil.which("nft") or "nft"
         stamp = ""
         if os.path.exists(path):
             status = os.stat(path)
             stamp = f"{status.st_mtime_ns} {status.st_size}"
-        return hashlib.sha256(f"{os.uname().release} {stamp}\n{text}".encode()).hexdigest()
+        return f"{os.uname().release} {stamp}"
+
+    def _key(self, text):
+        """Return a name for this text under this nft and kernel."""
+        return hashlib.sha256(f"{self.stamp()}\n{text}".encode()).hexdigest()
+
+    def proof(self, text):
+        """Return what proves, as long as unchanged() takes it, that the kernel has what C(text) says; None if nothing does."""
+        found = self._good.get(GENERATION)
+        return found if found is not None and found == [self._key(text), generation.current()] else None
+
+    def unchanged(self, proof):
+        """Return whether nobody has changed anything since."""
+        return proof[1] == generation.current() and self._cache().get(GENERATION) == proof
 
     def load(self, text):
         """Replace our tables by C(text) in one transaction: all of it, or the old ones stay."""
-        self._host.run(["nft", "-f", "-"], data=text + self._known(text), what="loading the ruleset")
+        before = generation.current()
+        with _shown(text):
+            self._host.run(["nft", "-f", "-"], data=text + self._known(text), what="loading the ruleset")
+        after = generation.current()
+        # Ours alone: then the kernel has what it took from us, until somebody else comes.
+        alone = before is not None and after is not None and after == [before[0], before[1] + 1]
+        self._good = {GENERATION: [self._key(text), after]} if alone else {}
 
     @staticmethod
     def _known(text):

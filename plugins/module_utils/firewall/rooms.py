@@ -19,6 +19,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import (
     conversations,
     entries,
     iptables,
+    known_sets,
     nft,
     rule_file,
     store,
@@ -82,6 +83,8 @@ class FirewallRoom(Room):
         state = store.load() if beside is None else beside._before
         if self._before is None:
             self._before = state
+        elif state == self._after:
+            state = self._after  # rendered already
         rendered = self._rendered(state)
         if beside is None:
             self._seen = {"kernel": _in_words(*self._nft.state(rendered.nft)), "boot": self._boot.state(rendered)}
@@ -112,8 +115,6 @@ class FirewallRoom(Room):
             translation.check(after_state.flat_rules(), after_state.sets_of_iptables())
         self._after = after_state
         rendered = self._rendered(after_state)
-        # Raises if the program or the kernel refuses it, in check mode too.
-        self._nft.expected_digest(rendered.nft)
         for version, text in rendered.iptables.items():
             self._iptables.expected_digest(text, version)
         shared = {
@@ -124,13 +125,18 @@ class FirewallRoom(Room):
             },
         }
         after = {**self.objects(after_state), SHARED: shared}
-        ops = [
-            Op(self.kind, name, "remove" if name not in after else "add" if name not in before else "update")
-            for name in sorted(set(before) | set(after)) if name != SHARED and before.get(name) != after.get(name)
-        ]
+        ops = self._ops(*({name: one for name, one in form.items() if name != SHARED} for form in (before, after)))
         if ops or before[SHARED] != shared or rendered != self._rendered(self._before):
             ops.append(Op("ruleset", "virtnet", "remove" if rendered.empty else "load", note=_why(before[SHARED])))
         return Plan(_sorted(after), ops, self._warnings)
+
+    def _ops(self, before, after):
+        """Return the operations from the objects of C(before) to those of C(after)."""
+        return [Op(self.kind, name, word) for name, word in _changes(before, after)]
+
+    def rehearse(self, plan):
+        """A real run loads it in one transaction, which the kernel refuses as a whole; here it is tried beside."""
+        self._nft.expected_digest(self._rendered(self._after).nft)
 
     def apply(self, op):
         """Everything at the first operation; a failure is that of all of them, for then nothing was changed."""
@@ -197,6 +203,13 @@ class FirewallRoom(Room):
         rendered = self._rendered(self._after)
         self._nft.remember(rendered.nft)
         self._iptables.remember(rendered.iptables)
+        if rendered.empty:
+            files.remove(known_sets.PATH)
+
+    def settle(self, plan):
+        if not plan.changed:
+            # Others may have changed theirs since, and ours was looked at.
+            self._nft.remember(self._rendered(self._after).nft)
 
     def extra(self, after):
         rendered = self._rendered(self._after)
@@ -217,6 +230,13 @@ class FirewallRoom(Room):
 def _sorted(form):
     """Return the normal form in one order, so that check mode lists what a run lists."""
     return {key: form[key] for key in sorted(form)}
+
+
+def _changes(before, after):
+    """Yield (name, op) of what is to be done to objects, sorted by name."""
+    for name in sorted(set(before) | set(after)):
+        if before.get(name) != after.get(name):
+            yield name, "remove" if name not in after else "add" if name not in before else "update"
 
 
 def _in_words(there, lines):
@@ -359,26 +379,25 @@ class TranslationRoom(FirewallRoom):
     key = "rules"
     kind = "rule"
 
-    def __init__(self, host, owner, rules, networks, purge, backend=store.BACKENDS[0], beside=None, src=None):
-        """:param src: file with the rules, instead of them."""
+    def __init__(self, host, owner, rules, networks, purge, backend=store.BACKENDS[0], beside=None):
         super().__init__(host, backend, beside)
         self._owner = values.name(owner, "set", owner)
-        self._option = "rules" if src is None else "src"
-        self._rules = rules if src is None else rule_file.items(_text_of(src), "src")
+        self._option = "rules"
+        self._rules = rules
         self._networks = networks or []
         self._purge = purge
 
+    def _owners(self):
+        """Return the sets that the call is about."""
+        return [self._owner, *(entries.OF_NETWORK + item["name"] for item in self._networks)]
+
     def objects(self, state):
         found = {}
-        own = state.rules.get(self._owner, {})
         declared = {item["name"] for item in self._rules or ()}
-        for name, rule in own.items():
-            if self._purge or name in declared:
-                found[f"{self._owner}/{name}"] = {"set": self._owner, "backend": state.backends[self._owner], **rule}
-        for item in self._networks:
-            owner = entries.OF_NETWORK + item["name"]
+        for owner in self._owners():
             for name, rule in state.rules.get(owner, {}).items():
-                found[f"{owner}/{name}"] = {"set": owner, "backend": state.backends[owner], **rule}
+                if owner != self._owner or self._purge or name in declared:
+                    found[f"{owner}/{name}"] = {"set": owner, "backend": state.backends[owner], **rule}
         return found
 
     def desired(self, state):
@@ -388,8 +407,7 @@ class TranslationRoom(FirewallRoom):
         )
         for network in declared:
             after.put_rules(entries.OF_NETWORK + network.name, entries.rules_of_network(network), self._backend)
-        known = {one.name: one for one in state.parsed()}
-        known.update({one.name: one for one in declared if one.wanted})
+        networks = {one.name: one for one in [*state.parsed(), *(one for one in declared if one.wanted)]}
         own = {} if self._purge else dict(state.rules.get(self._owner, {}))
         seen = {}
         for number, item in enumerate(self._rules or ()):
@@ -402,7 +420,7 @@ class TranslationRoom(FirewallRoom):
             if item.get("state") == "absent":
                 own.pop(item["name"], None)
             else:
-                own[item["name"]] = entries.parse_rule(item, path, known)
+                own[item["name"]] = entries.parse_rule(item, path, networks)
                 self._warn_of_literal(own[item["name"]])
         if self._rules is not None:
             after.put_rules(self._owner, own, self._backend)
@@ -415,3 +433,108 @@ class TranslationRoom(FirewallRoom):
                 f"The rule {self._owner}/{rule['name']} is literal: multicast and broadcast from {sources} are translated too, "
                 "and with br_netfilter also what guests of one bridge say to each other: they see their gateway's address."
             )
+
+
+class FileRoom(TranslationRoom):
+    """nat_rule with src: thousands of rules.
+
+    The objects are whole sets, for a list of so many rules nobody could read, and what was asked for before is known again.
+    """
+
+    key = "sets"
+    kind = "rules"
+    #: How many rules of those that have the same fate are named.
+    _NAMED = 3
+
+    def __init__(self, host, owner, src, networks, purge, backend=store.BACKENDS[0]):
+        """:param src: path of the file with the rules."""
+        super().__init__(host, owner, None, networks, purge, backend)
+        self._option = "src"
+        self._text = _text_of(src)
+        self._asked = known_sets.asked(self._text, self._owner, self._networks, purge, backend)
+        self._known = None
+        self._record = None
+
+    def gather(self):
+        if self._before is None:
+            self._known = self._recall()
+        return super().gather() if self._known is None else self._known["form"]
+
+    def _recall(self):
+        """Return the record of this very call if all is as it was after it."""
+        record = known_sets.load().get(self._owner)
+        if record is None or self._asked is None or [record["asked"], record["stamp"]] != [self._asked, self._nft.stamp()]:
+            return None
+        if not self._nft.unchanged(record["proof"]) or record["there"] != known_sets.there() or not self._boot.runs():
+            return None
+        return record
+
+    def plan(self, before):
+        if self._known is not None:
+            return Plan(before)
+        plan = super().plan(before)
+        if not plan.changed:
+            self._keep_in_mind()
+        return plan
+
+    def rehearse(self, plan):
+        if self._known is None:
+            super().rehearse(plan)
+
+    def finish(self, plan):
+        super().finish(plan)
+        self._keep_in_mind()
+
+    def _keep_in_mind(self):
+        """Under the host's lock: make the record, if all that was asked for is in force and there is nothing to warn of."""
+        rendered = self._rendered(self._after)
+        proof = self._nft.proof(rendered.nft)
+        if None in (self._asked, proof) or self._warnings or any(rendered.iptables.values()):
+            return
+        form = {
+            name: {"set": name, "backend": self._after.backends[name], "rules": len(self._after.rules[name])}
+            for name in sorted(self._owners()) if name in self._after.rules
+        }
+        self._record = {
+            "asked": self._asked, "stamp": self._nft.stamp(), "proof": proof, "there": known_sets.there(), "form": form,
+        }
+
+    def settle(self, plan):
+        if self._known is None:
+            super().settle(plan)
+            known_sets.remember(self._owner, self._record)
+
+    def objects(self, state):
+        return {
+            owner: {"set": owner, "backend": state.backends[owner], "rules": state.rules[owner]}
+            for owner in self._owners() if owner in state.rules
+        }
+
+    def _ops(self, before, after):
+        ops = []
+        for owner in sorted(set(before) | set(after)):
+            old, new = before.get(owner), after.get(owner)
+            if old == new:
+                continue
+            changes = {}
+            for name, word in _changes(*((one or {}).get("rules", {}) for one in (old, new))):
+                changes.setdefault(word, []).append(name)
+            ops += [Op(self.kind, owner, word, note=self._listed(names)) for word, names in sorted(changes.items())]
+            if old is not None and new is not None and old["backend"] != new["backend"]:
+                ops.append(Op(self.kind, owner, "move", note=f"from {old['backend']} to {new['backend']}"))
+        return ops
+
+    def _listed(self, names):
+        more = len(names) - self._NAMED
+        return f"{len(names)}: {', '.join(names[:self._NAMED])}" + (f" and {more} more" if more > 0 else "")
+
+    def desired(self, state):
+        self._rules = rule_file.items(self._text, "src")
+        return super().desired(state)
+
+    def extra(self, after):
+        rows = [value for key, value in after.items() if key != SHARED]
+        if self._known is None:
+            super().extra(after)  # for its warning
+            rows = [{**one, "rules": len(one["rules"])} for one in rows]
+        return {self.key: rows, "backend": self._backend}

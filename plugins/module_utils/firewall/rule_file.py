@@ -12,8 +12,24 @@ from typing import Any
 from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import rule_options
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 
-_SPEC = rule_options()
 _WORDS = {"str": "text", "bool": "true or false", "list": "a list of texts", "dict": "a dictionary"}
+
+
+class _Spec:
+    """Options of a dictionary: C(rules) of each, and what is made of them once, for thousands of rules ask for it."""
+
+    def __init__(self, options: dict[str, dict[str, Any]]):
+        self.rules = {
+            key: {**rule, "options": _Spec(rule["options"])} if "options" in rule else rule for key, rule in options.items()
+        }
+        self.defaults = {key: rule.get("default") for key, rule in options.items()}
+        self.required = [key for key, rule in options.items() if rule.get("required")]
+        #: Options that take any text.
+        self.texts = {key for key, rule in options.items() if rule["type"] == "str" and "choices" not in rule}
+        self.known = ", ".join(options)
+
+
+_SPEC = _Spec(rule_options())
 
 
 def items(text, option):
@@ -27,30 +43,25 @@ def items(text, option):
     return [_item(row, _SPEC, f"{option}[{number}]", None) for number, row in enumerate(rows)]
 
 
-def _item(row, spec: dict[str, dict[str, Any]], path, subject):
+def _item(row, spec, path, subject):
     if not isinstance(row, dict):
-        raise InvalidInput("this is no dictionary", subject, path, f"Give {', '.join(spec)}.")
+        raise InvalidInput("this is no dictionary", subject, path, f"Give {spec.known}.")
     if subject is None and isinstance(row.get("name"), str):
         subject = row["name"]
-    unknown = row.keys() - spec.keys()
-    if unknown:
-        raise InvalidInput(
-            f"there is no option {min(map(str, unknown))}", subject, f"{path}.{min(map(str, unknown))}", f"Use {', '.join(spec)}."
-        )
-    found = {}
-    for key, rule in spec.items():
-        value = row.get(key)
-        if value is None:
-            if rule.get("required"):
-                raise InvalidInput(f"there is no {key}", subject, f"{path}.{key}", "Give it.")
-            found[key] = rule.get("default")
-        else:
-            found[key] = _value(value, rule, f"{path}.{key}", subject)
+    found = dict(spec.defaults)
+    for key, value in row.items():
+        if key not in found:
+            raise InvalidInput(f"there is no option {key}", subject, f"{path}.{key}", f"Use {spec.known}.")
+        if value is not None:
+            found[key] = value if key in spec.texts and type(value) is str else _value(value, spec.rules[key], path, key, subject)
+    for key in spec.required:
+        if found[key] is None:
+            raise InvalidInput(f"there is no {key}", subject, f"{path}.{key}", "Give it.")
     return found
 
 
-def _value(value, rule, path, subject):
-    kind = rule["type"]
+def _value(value, rule, path, key, subject):
+    kind, path = rule["type"], f"{path}.{key}"
     if kind == "str":
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)  # a port

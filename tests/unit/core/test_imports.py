@@ -50,6 +50,8 @@ KIND = {
     "firewall/conversations": "effects",
     "firewall/drift": "pure",
     "firewall/entries": "pure",
+    "firewall/generation": "effects",
+    "firewall/known_sets": "effects",
     "firewall/foreign/firewalld": "effects",
     "firewall/foreign/firewalld_text": "pure",
     "firewall/foreign/needs": "pure",

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 
 import pytest
@@ -93,7 +94,7 @@ class Host:
         self.answers = answers
 
     def run(self, command, data=None, check=True, what=None, subject=None):
-        answer = self.answers[command[4]]
+        answer = self.answers[command[5] if command[0] == "nft" else command[4]]
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -108,8 +109,11 @@ def test_tables_that_are_not_there():
 def remembered(tmp_path, monkeypatch):
     """A host, what was loaded there, and an Nft in a run after the one that loaded it."""
     monkeypatch.setattr(nft, "EXPECTED", str(tmp_path / "expected.json"))
+    counter = itertools.count()
+    # Others change theirs all the time.
+    monkeypatch.setattr(nft.generation, "current", lambda: ["here", next(counter)])
     text, listing = "\ntable inet virtnet {}", json.dumps(LISTING)
-    trial = "nft -f - && nft -j list ruleset"
+    trial = "nft -f - && nft -p -j list ruleset"
     host = Host({"inet": (0, listing, ""), "bridge": MISSING, "arp": MISSING, trial: (0, listing, "")})
     first = nft.Nft(host)
     assert first.state(text) == (True, [])
@@ -141,7 +145,7 @@ def test_a_remembered_listing_is_believed_of_nothing_else(tmp_path, monkeypatch,
         expected = copy.deepcopy(LISTING)
         del expected["nftables"][-1]
     host.answers["inet"] = MISSING if change == "gone" else (0, json.dumps(listing), "")
-    host.answers["nft -f - && nft -j list ruleset"] = (0, json.dumps(expected), "")
+    host.answers["nft -f - && nft -p -j list ruleset"] = (0, json.dumps(expected), "")
     there, lines = again.state(text)
     assert there == (change != "gone") and lines
 

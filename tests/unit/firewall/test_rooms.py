@@ -14,10 +14,16 @@ import re
 
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import engine
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import (
+    CommandFailed,
+    Conflict,
+    InvalidInput,
+    VerificationFailed,
+)
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import (
     boot,
     iptables,
+    known_sets,
     nft,
     nfttext,
     ports,
@@ -35,12 +41,26 @@ class Kernel:
         self.tables = {}
         self.iptables = {"iptables": [], "ip6tables": []}
         self.refuse = None
+        self._counted = (1, {})
         self.conntrack = True
         self.commands = []
 
     @contextlib.contextmanager
     def lock(self):
         yield
+
+    def listed(self):
+        """Return how many tables were listed: all of a family each, or none where the generation tells."""
+        count = len([one for one in self.commands if one[:5] == nft.LIST])
+        assert count in (0, len(nft.FAMILIES))
+        return count
+
+    def generation(self):
+        """What others do to the tables is one transaction, whenever somebody asks."""
+        number, tables = self._counted
+        if tables != self.tables:
+            self._counted = (number + 1, copy.deepcopy(self.tables))
+        return ["here", self._counted[0]]
 
     @staticmethod
     def _read(text):
@@ -90,8 +110,8 @@ class Kernel:
             return 0, "\n".join(self.iptables[program]), ""
         if command[0] == "unshare" and "tables-restore" in command[-1]:
             return 0, "\n".join(self._restore([], data)), ""
-        if command[:3] == ["nft", "-j", "list"]:
-            name = " ".join(command[4:])
+        if command[:5] == nft.LIST:
+            name = " ".join(command[5:])
             if name not in self.tables:
                 return 1, "", "Error: No such file or directory"
             return 0, self._listing({name: self.tables[name]}), ""
@@ -103,7 +123,9 @@ class Kernel:
         if command[:2] == ["nft", "-f"]:
             if self.refuse and re.search(self.refuse, data):
                 raise CommandFailed("loading the ruleset failed: no")
+            number = self.generation()[1]
             self.tables = self._read(data)
+            self._counted = (number + 1, copy.deepcopy(self.tables))
             return 0, "", ""
         if command[0] == "conntrack":
             return 0, "", ""
@@ -118,7 +140,7 @@ def kernel(tmp_path, monkeypatch):
     for module, name, path in (
         (store, "ETC", etc), (store, "NETWORKS", etc / "networks.d"), (store, "RULES", etc / "rules.d"),
         (store, "README", etc / "README"), (stored, "PORTS", etc / "ports.json"), (boot, "RULES", etc / "virtnet.nft"),
-        (nft, "EXPECTED", tmp_path / "run.json"),
+        (nft, "EXPECTED", tmp_path / "run.json"), (known_sets, "PATH", tmp_path / "known.json"),
         (nft, "ADDRESSES", tmp_path / "if_inet6"),
         (iptables, "EXPECTED", tmp_path / "run4.json"),
         (boot, "_SYSTEMD", tmp_path / "no-systemd"), (journal, "PATH", tmp_path / "baseline.json"),
@@ -127,6 +149,7 @@ def kernel(tmp_path, monkeypatch):
     monkeypatch.setattr(boot, "IPTABLES", {4: str(etc / "virtnet.iptables"), 6: str(etc / "virtnet.ip6tables")})
     made = Kernel()
     made.etc = etc
+    monkeypatch.setattr(nft.generation, "current", made.generation)
     return made
 
 
@@ -189,12 +212,140 @@ def test_two_rooms_that_plan_look_once_and_find_what_each_would(kernel, natnet, 
             step()
             if harm is not None:
                 harm(kernel)
-        alone = [policy(kernel, natnet, ISO, check=True), nat(kernel, natnet, ISO, check=True, backend=backend)]
+        kernel.commands.clear()
+        alone = [policy(kernel, natnet, ISO, check=True)]
+        looked = kernel.listed()
+        alone.append(nat(kernel, natnet, ISO, check=True, backend=backend))
         kernel.commands.clear()
         first = rooms.PolicyRoom(kernel, [natnet, ISO])
         second = rooms.TranslationRoom(kernel, "default", None, [natnet, ISO], False, backend, first)
         assert [engine.converge(one, kernel, True)[0] for one in (first, second)] == alone
-        assert len([one for one in kernel.commands if one[:3] == ["nft", "-j", "list"]]) == 3  # a family each
+        assert kernel.listed() == looked
+
+
+def test_a_run_lists_nothing_while_nobody_has_changed_anything(kernel, natnet):
+    policy(kernel, natnet)
+    for check in (True, False):
+        kernel.commands.clear()
+        assert not policy(kernel, natnet, check=check)["changed"]
+        assert kernel.listed() == 0
+    # Somebody was there, and left all as it was: that is looked at once.
+    kernel.tables["inet virtnet"].append("x")
+    kernel.generation()
+    kernel.tables["inet virtnet"].remove("x")
+    for listed in (3, 0):
+        kernel.commands.clear()
+        assert not policy(kernel, natnet)["changed"]
+        assert kernel.listed() == listed
+
+
+def test_somebody_who_comes_while_the_rules_are_loaded_is_not_overlooked(kernel, natnet, monkeypatch):
+    """Two transactions for one of ours: what the kernel has must be looked at."""
+    run = kernel.run
+
+    def with_a_guest(command, **more):
+        answer = run(command, **more)
+        if command[:2] == ["nft", "-f"]:
+            kernel.tables["inet virtnet"].append("    chain by_hand {")
+        return answer
+
+    monkeypatch.setattr(kernel, "run", with_a_guest)
+    with pytest.raises(VerificationFailed):
+        policy(kernel, natnet)
+    monkeypatch.setattr(kernel, "run", run)
+    assert policy(kernel, natnet)["changed"]
+    assert not policy(kernel, natnet)["changed"]
+
+
+def test_in_check_mode_the_kernel_is_asked_and_in_a_real_run_it_is_told(kernel, natnet):
+    policy(kernel, natnet, check=True)
+    assert [one for one in kernel.commands if one[0] == "unshare"]
+    kernel.commands.clear()
+    policy(kernel, natnet)
+    assert not [one for one in kernel.commands if one[0] == "unshare"]
+
+
+FORWARDS = [
+    {"name": f"f{port}", "type": "dnat", "listen": {"ports": port}, "to": {"address": "10.9.0.5", "ports": "80"}}
+    for port in range(8000, 8005)
+]
+
+
+def from_file(kernel, rules, *items, owner="many", purge=True, check=False, backend="nftables"):
+    file = kernel.etc.parent / "rules.json"
+    file.write_text(json.dumps(rules))
+    room = rooms.FileRoom(kernel, owner, str(file), list(items), purge, backend)
+    return engine.converge(room, kernel, check)[0]
+
+
+def test_rules_of_a_file_are_told_as_sets(kernel, natnet):
+    predicted = from_file(kernel, FORWARDS, natnet, check=True)
+    done = from_file(kernel, FORWARDS, natnet)
+    assert predicted == done and done["changed"]
+    assert done["sets"] == [
+        {"set": "@natnet", "backend": "nftables", "rules": 1}, {"set": "many", "backend": "nftables", "rules": 5},
+    ]
+    assert [(one["kind"], one["name"], one["op"], one.get("note")) for one in done["actions"]] == [
+        ("rules", "@natnet", "add", "1: masquerade"), ("rules", "many", "add", "5: f8000, f8001, f8002 and 2 more"),
+        ("ruleset", "virtnet", "load", None),
+    ]
+    assert "rules" not in done and "rendered" not in done
+    assert done["diff"]["after"]["many"]["rules"]["f8000"]["listen"]["ports"] == "8000"
+    first = FORWARDS[0]
+    changed = [*FORWARDS[1:], {**first, "to": {"address": "10.9.0.6"}}, {**first, "name": "g", "listen": {"ports": 9}}]
+    done = from_file(kernel, changed, natnet)
+    assert [(one["name"], one["op"], one.get("note")) for one in done["actions"]] == [
+        ("many", "add", "1: g"), ("many", "update", "1: f8000"), ("virtnet", "load", None),
+    ]
+    # What is in the store is what the same rules under the option rules would be.
+    assert not nat(kernel, natnet, rules=[{**one, "listen": {"ports": str(one["listen"]["ports"])}} for one in changed],
+                   owner="many", purge=True)["changed"]
+    done = from_file(kernel, [], {"name": "natnet", "state": "absent"})
+    assert done["sets"] == [] and kernel.tables == {} and files(kernel) == set()
+
+
+def test_what_was_asked_for_before_is_known_again(kernel, natnet, monkeypatch):
+    from_file(kernel, FORWARDS, natnet)
+    full = from_file(kernel, [*FORWARDS[:-1], {**FORWARDS[-1], "sources": []}], natnet)
+    assert not full["changed"]
+    monkeypatch.setattr(rooms.rule_file, "items", None)
+    for check in (True, False):
+        again = from_file(kernel, [*FORWARDS[:-1], {**FORWARDS[-1], "sources": []}], natnet, check=check)
+        assert not again["changed"] and not again["actions"]
+        assert [again[key] for key in ("sets", "backend")] == [full[key] for key in ("sets", "backend")]
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda kernel, call: kernel.tables["inet virtnet"].append("x"),
+        lambda kernel, call: kernel.tables.clear(),
+        lambda kernel, call: (kernel.etc / "virtnet.nft").write_text((kernel.etc / "virtnet.nft").read_text() + "#\n"),
+        lambda kernel, call: (kernel.etc / "rules.d/many.json").unlink(),
+        lambda kernel, call: nat(kernel, rules=[], owner="many", purge=True),
+        lambda kernel, call: call.update(purge=False, rules=[*FORWARDS[1:], {"name": "f8000", "state": "absent"}]),
+        lambda kernel, call: call.update(rules=FORWARDS[1:]),
+        lambda kernel, call: call.update(backend="iptables"),
+    ],
+)
+def test_what_is_known_is_believed_of_nothing_else(kernel, natnet, harm):
+    call = {"rules": FORWARDS}
+    from_file(kernel, call.pop("rules"), natnet)
+    assert not from_file(kernel, FORWARDS, natnet)["changed"]
+    call["rules"] = FORWARDS
+    harm(kernel, call)
+    done = from_file(kernel, call.pop("rules"), natnet, **call)
+    assert done["changed"] and "f8001" in store.load().rules["many"]
+    assert ("inet virtnet" in kernel.tables) is (store.load().backends["many"] == "nftables")
+
+
+def test_a_known_set_that_is_warned_of_is_warned_of_again(kernel):
+    literal = [{"name": "l", "type": "masquerade", "source": "10.9.0.0/24", "literal": True}]
+    file = kernel.etc.parent / "rules.json"
+    file.write_text(json.dumps(literal))
+    for _run in range(3):
+        _result, warnings = engine.converge(rooms.FileRoom(kernel, "many", str(file), [], True), kernel, False)
+        assert [one for one in warnings if "is literal" in one]
 
 
 def test_the_result(kernel, natnet):

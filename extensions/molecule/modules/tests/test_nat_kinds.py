@@ -316,8 +316,8 @@ def test_rules_from_a_file(modules, host, tmp_path):
         files[name].write_text(write(rules))
     call = {"set": "kinds-file", "purge": True}
     try:
-        done = modules.step("nat_rule", "rules", **call, src=str(files["json"]))
-        assert len(done["rules"]) == len(rules)
+        done = modules.step("nat_rule", "sets", **call, src=str(files["json"]))
+        assert done["sets"] == [{"set": "kinds-file", "backend": "nftables", "rules": len(rules)}]
         assert not modules.run("nat_rule", **call, src=str(files["yml"]))["changed"]
         assert not modules.run("nat_rule", **call, rules=rules)["changed"]
         rules[7]["listen"] = {"port": 80}
