@@ -18,6 +18,7 @@ _ELEMENT = re.compile(r" {12}(\S.*?)(?: : [^:#]+?)?,(?:  # (.*))?")
 #: How many are named of those that have the same fate.
 _NAMED = 3
 _RULES = "rules of chain "
+_PROTOCOLS = {"6": "tcp", "17": "udp"}
 
 _encode = json.JSONEncoder(sort_keys=True).encode
 
@@ -52,7 +53,7 @@ def _of_object(known, table, name, before, after):
         return of_rules(what, *(list(map(_encode, side)) for side in (before, after)))
     if not isinstance(before, dict):
         return [f"{what}: defined otherwise"]
-    a, b = (_elements(one.get("elem", ())) for one in (before, after))
+    a, b = (_elements(one.get("elem", ()), before.get("type")) for one in (before, after))
     name = name.partition(" ")[2]
     lines = []
     for keys, fate in (
@@ -75,24 +76,29 @@ def of_rules(what, before, after):
     return lines or [f"{what}: rules repeated or in another order"]
 
 
-def _elements(elements):
-    """Return {key as we write it: the rest}; of a set there is no rest."""
+def _elements(elements, kinds):
+    """Return {key as we write it: the rest}; of a set there is no rest.
+
+    :param kinds: the type of a key, or a list of those of its fields.
+    """
     found = {}
     for one in elements:
         if isinstance(one, dict) and "elem" in one:
             one = one["elem"]["val"]
         key, rest = one if isinstance(one, list) else (one, None)
-        found[_written(key)] = _encode(rest)
+        found[_written(key, kinds)] = _encode(rest)
     return found
 
 
-def _written(value):
-    """Return a value of nft's JSON as its text has it."""
+def _written(value, kinds=None):
+    """Return a value of nft's JSON as our text has it."""
     if not isinstance(value, dict):
-        return str(value)
+        # nft is asked for numbers here (nft.LIST).
+        return _PROTOCOLS.get(str(value), str(value)) if kinds == "inet_proto" else str(value)
     kind, body = next(iter(value.items()))
     if kind == "concat":
-        return " . ".join(map(_written, body))
+        of_fields = kinds if isinstance(kinds, list) and len(kinds) == len(body) else [None] * len(body)
+        return " . ".join(map(_written, body, of_fields))
     if kind == "range":
         return "-".join(map(_written, body))
     if kind == "prefix":

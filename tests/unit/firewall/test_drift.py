@@ -80,11 +80,12 @@ def test_told_by_networks(parse, found, lines):
 
 def test_of_many_three_are_named(parse):
     text = transaction(parse)
-    element = [{"concat": ["tcp", 8080]}, {"concat": ["10.64.101.2", 8080]}]
-    ports = [[{"concat": ["tcp", port]}, {"concat": ["10.64.101.2", port]}] for port in range(8080, 8090)]
+    # As nft lists protocols, asked for numbers.
+    ports = [[{"concat": [6, port]}, {"concat": ["10.64.101.2", port]}] for port in range(8080, 8090)]
     named = ", ".join(f"web/www{port} (tcp . {port})" for port in (8081, 8082, 8083))
     where = "of table inet virtnet (Port forwards)"
-    tables = {"inet virtnet": {"map forwards4": {"elem": ports}}}
-    assert drift.differences(tables, {"inet virtnet": {"map forwards4": {"elem": [element]}}}, text) == [
+    kind = {"type": ["inet_proto", "inet_service"], "map": ["ipv4_addr", "inet_service"]}
+    tables, found = ({"inet virtnet": {"map forwards4": {**kind, "elem": elements}}} for elements in (ports, ports[:1]))
+    assert drift.differences(tables, found, text) == [
         f"{named} and 6 more: gone from map forwards4 {where}"
     ]

@@ -328,3 +328,37 @@ def test_rules_from_a_file(modules, host, tmp_path):
     finally:
         modules.run("nat_rule", **call, rules=[])
     assert not host.file("/etc/virtnet/rules.d/kinds-file.json").exists
+
+
+def test_ten_thousand_forwards(modules, segment, host, tmp_path, figure):
+    """The first, the last and the one beside it; and of all of them the one that somebody takes away."""
+    count = 10000
+    rules = [
+        {
+            "name": f"f{port}", "type": "dnat", "listen": {"ports": port},
+            "to": {"address": f"10.10.101.{2 + port % 2}", "ports": PORTS[0]},
+        }
+        for port in range(20000, 20000 + count)
+    ]  # fmt: skip
+    file = tmp_path / "forwards.json"
+    file.write_text(json.dumps(rules))
+    call = {"set": "kinds", "purge": True, "src": str(file)}
+    done = modules.step("nat_rule", "sets", **call)
+    assert done["sets"] == [{"set": "kinds", "backend": "nftables", "rules": count}]
+    assert done["actions"][0]["note"] == f"{count}: f20000, f20001, f20002 and {count - 3} more"
+    figure(f"{count} forwards asked for again: {modules.timed('nat_rule', **call)} s with Ansible and SSH")
+    address, nobody = "198.51.100.1", (None, None, ...)
+    first = {("out", address, 20000): ("k2 198.51.100.2", None, ...), ("k3", address, 20000): ("k2 10.10.101.1", None, ...)}
+    others = {
+        ("out", address, 29999): ("k3 198.51.100.2", None, ...), ("host", address, 29999): ("k3 *", None, ...),
+        ("out", address, 30000): nobody, ("out", address, 19999): nobody,
+    }  # fmt: skip
+    segment.holds({**first, **others})
+    host.run_test("nft delete element inet virtnet forwards4 '{ tcp . 25001 : 10.10.101.3 . 4646 }'")
+    mended = modules.step("nat_rule", "sets", **call)
+    assert [one["kind"] for one in mended["actions"]] == ["ruleset"]
+    assert "kinds/f25001" in mended["actions"][0]["note"], mended["actions"]
+    # One goes; all others stay what they are.
+    file.write_text(json.dumps(rules[1:]))
+    assert modules.step("nat_rule", "sets", **call)["actions"][0]["note"] == "1: f20000"
+    segment.holds({**dict.fromkeys(first, nobody), **others})
