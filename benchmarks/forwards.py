@@ -13,8 +13,15 @@ from __future__ import annotations
 
 import json
 import statistics
+from pathlib import Path
 
 PHASES = ("first", "rerun", "check", "removal")
+PROBE = Path(__file__).parent / "peers" / "connections.py"
+#: Ours on the way from outside, and who stands for a host on which packets meet no rule.
+ADDRESS, DIRECT = "198.51.100.1", "routed, no rules"
+NETWORK = {"name": "bench", "model": "nat", "bridge": "bnch0", "addresses": ["10.95.0.1/24"]}
+#: What has packets meet the rules of iptables, and no longer.
+HOOK = {word: f"iptables -t nat -{word} PREROUTING -j BENCH" for word in "ID"}
 OURS, ONE, LOOP = "virtnet.kvm, src", "virtnet.kvm, one forward", "iptables -C || -A, loop"
 
 
@@ -57,9 +64,9 @@ def commands(lab, folder, count, part):
     def raw(command):
         return ["ansible", "-i", str(lab.inventory), "kvm1", "-m", "ansible.builtin.raw", "-a", command]
 
-    def play(name, arguments):
+    def play(name, arguments, module="nat_rule"):
         path = folder / f"bench-{name}-play.yml"
-        path.write_text(json.dumps([{"hosts": "kvm1", "gather_facts": False, "tasks": [{"virtnet.kvm.nat_rule": arguments}]}]))
+        path.write_text(json.dumps([{"hosts": "kvm1", "gather_facts": False, "tasks": [{f"virtnet.kvm.{module}": arguments}]}]))
         return ["ansible-playbook", "-i", str(lab.inventory), str(path)]
 
     def ours(name, rows):
@@ -78,34 +85,64 @@ def commands(lab, folder, count, part):
                 (folder / name).write_text(text)
                 lab.put(folder / name)
             found[who][phase] = raw(command)
+    found[DIRECT] = {
+        word: play(f"network-{word}", {"networks": [{**NETWORK, "state": state}]}, "net_policy")
+        for word, state in (("before", "active"), ("after", "absent"))
+    }
     return found
+
+
+def connections(lab, rows, of_iptables=False):
+    """Return how many connections a second the host routes, and passes on by the last forward, None if there is none."""
+    port, guest = rows[-1]
+    probe = f"python3 /root/{PROBE.name} {guest} {ADDRESS} {port}"
+    command = f"{HOOK['I']} && {probe}; {HOOK['D']}" if of_iptables else probe
+    result = lab.command("exec", "kvm1", "--", "sh", "-c", command, capture_output=True, text=True)
+    found = json.loads(result.stdout.splitlines()[-1])
+    return found["direct"], found["forward"]
 
 
 def measure(lab, folder, sizes, part, rounds, timed):
     """Return {"N forwards": {who: {phase: median seconds}}}; the peers take turns within each round."""
     results = {}
+    lab.put(PROBE)
     for count in sizes:
+        rows = forwards(count)
         what = commands(lab, folder, count, min(part, count))
+        network = what.pop(DIRECT)
         times = {who: {phase: [] for phase in PHASES if phase in phases} for who, phases in what.items()}
+        rates = {who: [] for who in (DIRECT, *(who for who in what if who not in (ONE, LOOP)))}
+        timed(network["before"])
         for number in range(rounds):
+            rates[DIRECT].append(connections(lab, rows)[0])
             for who, phases in times.items():
                 for phase, seconds in phases.items():
                     seconds.append(timed(what[who][phase]))
                     print(f"  {count} forwards round {number + 1}/{rounds} {who}: {phase} {seconds[-1]:.1f} s", flush=True)
+                    if phase == "first" and who in rates:
+                        rates[who].append(connections(lab, rows, who == "iptables-restore")[1])
+                        print(f"  {count} forwards round {number + 1}/{rounds} {who}: {rates[who][-1]} connections/s", flush=True)
+        timed(network["after"])
         results[f"{count} forwards"] = {
             f"{who}, of {min(part, count)}" if who == LOOP else who: {
                 phase: statistics.median(values) for phase, values in phases.items()
             }
             for who, phases in times.items()
         }
+        for who, values in rates.items():
+            results[f"{count} forwards"].setdefault(who, {})["connections"] = statistics.median(values)
     return results
 
 
 def table(results):
-    lines = ["", f"{'forwards':>15}  {'who':34}" + "".join(f"{phase:>10}" for phase in PHASES)]
+    head = f"{'forwards':>15}  {'who':34}" + "".join(f"{phase:>10}" for phase in PHASES)
+    lines = ["", f"{head}   new connections/s through the last"]
     for what, rows in results.items():
+        direct = rows[DIRECT]["connections"]
         for who, times in rows.items():
             line = f"{what:>15}  {who:34}" + "".join(f"{times[one]:8.2f} s" if one in times else f"{'':10}" for one in PHASES)
+            if "connections" in times:
+                line += f"   {times['connections']:8.0f}  {times['connections'] / direct:.2f} of routed"
             if who.startswith(LOOP):
                 share = int(what.split()[0]) / int(who.rpartition(" ")[2])
                 line += f"   all of them: at least {times['first'] * share:.0f} s, were each as quick as these"

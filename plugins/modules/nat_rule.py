@@ -19,6 +19,8 @@ description:
   - With nftables the rules are maps and sets, so ten thousand port forwards cost a packet no more than one. With iptables they
     are lines in chains of their own (C(VIRTNET_PRE), C(VIRTNET_OUT), C(VIRTNET_POST), C(VIRTNET_SHUT) of the table C(nat)),
     to which three jumps lead; nobody else's rules are touched.
+  - A rule that would lead the controller's own next connection to a guest, such as a forward of port 22 on any address, is
+    refused.
   - The host keeps what it was told in C(/etc/virtnet/rules.d); rules are loaded at boot before libvirtd. Rules that were
     changed by hand are seen, in check mode too, and mended.
 options:
@@ -348,6 +350,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import network_options, rule_options
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import run_module
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.rooms import FileRoom, TranslationRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import management
 
 
 def main():
@@ -367,10 +370,8 @@ def main():
     )
     given = module.params
     of_networks = (given["networks"], given["purge"], given["backend"])
-    if given["src"] is None:
-        run_module(module, lambda host: TranslationRoom(host, given["set"], given["rules"], *of_networks))
-    else:
-        run_module(module, lambda host: FileRoom(host, given["set"], given["src"], *of_networks))
+    kind, rules = (TranslationRoom, given["rules"]) if given["src"] is None else (FileRoom, given["src"])
+    run_module(module, lambda host: kind(host, given["set"], rules, *of_networks, entrance=management.entrance))
 
 
 if __name__ == "__main__":

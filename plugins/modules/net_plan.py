@@ -123,6 +123,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.foreign.room 
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.rooms import TranslationRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Networks
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.networks import NetworkRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import management
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.forwarding import ForwardingRoom
 
 
@@ -138,7 +139,8 @@ def plan(params, host):
     if wanted:
         policy = PassingPolicyRoom(host, wanted)
         rooms.append(("policy", policy))
-        rooms.append(("translation", TranslationRoom(host, "default", None, wanted, False, params["backend"], policy)))
+        translation = TranslationRoom(host, "default", None, wanted, False, params["backend"], policy, management.entrance)
+        rooms.append(("translation", translation))
         client = Networks(params["uri"])
         rooms.append(("networks", NetworkRoom(networks, client, host, params["adopt"], params["disruption"], params["purge"])))
     return rooms, {"forwarding": forwarding}

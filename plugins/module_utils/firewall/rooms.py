@@ -22,10 +22,11 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import (
     known_sets,
     nft,
     rule_file,
+    ruleset,
     store,
     translation,
+    way,
 )
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.way import filtered
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import guard, guard_text
 
@@ -278,7 +279,7 @@ class PolicyRoom(FirewallRoom):
             kernel = before[SHARED]["kernel"]
             # What is in force: all of it, nothing, or what somebody made of it by hand.
             in_force = {"in force": self._before.parsed(), "absent": [], "not loaded": []}.get(kernel)
-            self._guarded = filtered(in_force, self._after.parsed(), *self._look())
+            self._guarded = way.filtered(in_force, self._after.parsed(), *self._look())
         return plan
 
     def extra(self, after):
@@ -379,8 +380,13 @@ class TranslationRoom(FirewallRoom):
     key = "rules"
     kind = "rule"
 
-    def __init__(self, host, owner, rules, networks, purge, backend=store.BACKENDS[0], beside=None):
+    def __init__(self, host, owner, rules, networks, purge, backend=store.BACKENDS[0], beside=None, entrance=None):
+        """What was declared.
+
+        :param entrance: returns where the controller came in to a host, as management.entrance() does.
+        """
         super().__init__(host, backend, beside)
+        self._entrance = entrance
         self._owner = values.name(owner, "set", owner)
         self._option = "rules"
         self._rules = rules
@@ -424,7 +430,30 @@ class TranslationRoom(FirewallRoom):
                 self._warn_of_literal(own[item["name"]])
         if self._rules is not None:
             after.put_rules(self._owner, own, self._backend)
+        self._keep_entrance(state, after, networks, seen)
         return after
+
+    def _keep_entrance(self, before, after, networks, declared):
+        """Refuse a rule that would lead the controller's next connection to a guest.
+
+        :param networks: {name: Network} as they shall be, C(declared) {rule of our own set: its option}.
+        """
+        found = [
+            (owner, name, rule) for owner in self._owners() for name, rule in after.rules.get(owner, {}).items()
+            if rule != before.rules.get(owner, {}).get(name)
+        ]
+        entrance = self._entrance(self._host) if found and self._entrance is not None else None
+        if entrance is None:
+            return
+        gateways = {one.ip for network in networks.values() if network.model in ruleset.INNER for one in network.addresses or ()}
+        for owner, name, rule in found:
+            if way.leads_away(rule, entrance, gateways):
+                raise InvalidInput(
+                    f"by {entrance.address} port {entrance.port} this very connection came in; nobody could any more, for the "
+                    "rule leads such connections to a guest",
+                    f"{owner}/{name}", declared.get(name) if owner == self._owner else None,
+                    "Listen on another port, or on an address, a link or for sources that are not the controller's.",
+                )
 
     def _warn_of_literal(self, rule):
         if rule.get("literal"):
@@ -446,9 +475,9 @@ class FileRoom(TranslationRoom):
     #: How many rules of those that have the same fate are named.
     _NAMED = 3
 
-    def __init__(self, host, owner, src, networks, purge, backend=store.BACKENDS[0]):
+    def __init__(self, host, owner, src, networks, purge, backend=store.BACKENDS[0], entrance=None):
         """:param src: path of the file with the rules."""
-        super().__init__(host, owner, None, networks, purge, backend)
+        super().__init__(host, owner, None, networks, purge, backend, entrance=entrance)
         self._option = "src"
         self._text = _text_of(src)
         self._asked = known_sets.asked(self._text, self._owner, self._networks, purge, backend)

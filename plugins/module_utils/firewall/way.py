@@ -2,13 +2,17 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether the filter's rules can meet the packets of the controller's way to this host. Pure.
+"""Whether the rules can meet the packets of the controller's way to this host. Pure.
 
-They name bridges, and frames in any bridge by their addresses (spoofing.py). Which rules those are is asked of the renderer.
+Those of the filter name bridges, and frames in any bridge by their addresses (spoofing.py). Which rules those are is asked of the
+renderer. Those of translation lead what comes to this host elsewhere.
 """
 
 from __future__ import annotations
 
+import ipaddress
+
+from ansible_collections.virtnet.kvm.plugins.module_utils import values
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import ruleset, spoofing
 
 
@@ -41,3 +45,28 @@ def _named(networks, link):
 
 def _claimed(networks, ends):
     return None if networks is None else spoofing.claims(networks, ends)
+
+
+def leads_away(rule, entrance, gateways):
+    """Return whether a rule of translation would lead those to a guest who come in as this run did.
+
+    :param entrance: a management.Entrance.
+    :param gateways: the host's own addresses inside its networks; a forward on any address does not mean them.
+    """
+    address = entrance.address
+    if rule["type"] == "one_to_one":
+        return rule["listen"]["address"] == str(address)
+    if rule["type"] == "npt":
+        return address in ipaddress.ip_network(rule["to"]["subnet"])
+    if rule["type"] != "dnat" or "tcp" not in rule["protocols"]:
+        return False
+    first, last = values.ports(rule["listen"]["ports"], "")
+    if not first <= entrance.port <= last:
+        return False
+    if rule["listen"]["address"] not in (None, str(address)) or (rule["listen"]["address"] is None and address in gateways):
+        return False
+    if rule["listen"]["interface"] not in (None, entrance.link):
+        return False
+    if not any((":" in target) == (address.version == 6) for target in rule["to"]["addresses"]):
+        return False
+    return not rule["sources"] or any(entrance.client in ipaddress.ip_network(one) for one in rule["sources"])

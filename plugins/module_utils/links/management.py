@@ -9,6 +9,8 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+from dataclasses import dataclass
+from typing import Optional
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, iproute2
@@ -16,10 +18,10 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, ip
 _TAPS = ("tap", "tun")
 
 
-def client():
-    """Return the address that this run's SSH connection comes from, a link-local one with its link (fe80::1%eth0); None without.
+def _connection():
+    """Return the words of SSH_CONNECTION (sshd(8)): the client's address and port, this host's; empty without.
 
-    sudo(8) drops SSH_CONNECTION (sshd(8)) from the environment, so the processes above this one are asked.
+    sudo(8) drops it from the environment, so the processes above this one are asked.
     """
     pid = os.getpid()
     while pid > 1:
@@ -27,16 +29,44 @@ def client():
             with open(f"/proc/{pid}/environ", "rb") as handle:
                 found = [one for one in handle.read().split(b"\0") if one.startswith(b"SSH_CONNECTION=")]
             if found:
-                return found[0].decode().partition("=")[2].split()[0]
+                return found[0].decode().partition("=")[2].split()
             pid = int((files.read(f"/proc/{pid}/stat") or "0").rpartition(")")[2].split()[1])
         except (OSError, IndexError, ValueError):
-            return None
-    return None
+            return []
+    return []
+
+
+def client():
+    """Return the address that this run's SSH connection comes from, a link-local one with its link (fe80::1%eth0), or None."""
+    words = _connection()
+    return words[0] if words else None
 
 
 def _link_towards(host, address):
     rc, out, _err = host.run(["ip", "-j", "route", "get", address], check=False)
     return json.loads(out)[0].get("dev") if rc == 0 and out.strip() else None
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """Where this run's SSH connection came in: the addresses of both ends, this host's port and link."""
+
+    client: object
+    address: object
+    port: int
+    link: Optional[str]
+
+
+def entrance(host):
+    """Return the Entrance of this run; None without SSH."""
+    words = _connection()
+    if len(words) != 4:
+        return None
+    address, _percent, link = words[0].partition("%")
+    ends = [ipaddress.ip_address(one.partition("%")[0]) for one in (words[0], words[2])]
+    # A daemon that listens for both versions on one socket may see an IPv4 address inside one of IPv6.
+    ends = [getattr(one, "ipv4_mapped", None) or one for one in ends]
+    return Entrance(*ends, int(words[3]), link or _link_towards(host, address))
 
 
 def look(host):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from lab_side import console, lab
 
 UNIT = "virtnet-firewall.service"
 NETWORKS = [
@@ -127,3 +128,30 @@ def test_rules_of_iptables(host, modules, rules):
         assert not modules.run("nat_rule", **arguments)["changed"]
     finally:
         modules.run("nat_rule", set="flushed", rules=[], purge=True)
+
+
+def test_at_boot_no_network_is_up_before_its_rules(host, modules, rules):
+    """libvirt's own hook looks, at the moment when a network begins to start; and before libvirt there is nobody to start one."""
+    hook, seen = "/etc/libvirt/hooks/network", "/var/lib/libvirt/flseen"
+    look = "\n".join([
+        "#!/bin/sh",
+        'case "$1 $2" in "flnat start") bridge=flbr0 ;; "fliso start") bridge=flbr1 ;; *) exit 0 ;; esac',
+        f"exec >> {seen} 2>&1",
+        'echo "$1"; nft list table inet virtnet; nft list table bridge virtnet; ip link show dev $bridge; exit 0',
+    ])  # fmt: skip
+    modules.run("virt_net_model", networks=[{**one, "autostart": True} for one in NETWORKS])
+    kept = ours(host)
+    host.run_test("mkdir -p /etc/libvirt/hooks && printf '%s' > %s && chmod 755 %s", look, hook, hook)
+    try:
+        lab(host, "reboot", host.backend.host)
+        told = console(host, f"cat {seen}")
+        for name in ("flnat", "fliso"):
+            part = told.partition(f"{name}\n")[2]
+            assert part.startswith("table inet virtnet") and "table bridge virtnet" in part, told
+            assert '"flbr0"' in part and '"flbr1"' in part and "does not exist" in part, part
+        assert ours(host) == kept, "the boot changed the rules"
+        for name in ("net_policy", "nat_rule"):
+            assert not modules.run(name, check=True, networks=NETWORKS)["changed"]
+    finally:
+        host.run("rm -f %s %s; rmdir /etc/libvirt/hooks", hook, seen)
+        modules.run("virt_net_model", networks=[{**one, "state": "absent"} for one in NETWORKS])

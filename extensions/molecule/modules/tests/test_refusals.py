@@ -55,3 +55,49 @@ def test_no_bindings_say_so(host, modules):
         assert "python3-libvirt" in message
     finally:
         host.run_test(f"mv {folder}/libvirt.py.away {folder}/libvirt.py")
+
+
+def forward(ports, **listen):
+    return {"name": "f", "type": "dnat", "listen": {"ports": ports, **listen}, "to": {"address": "10.64.120.9", "ports": "22"}}
+
+
+def test_nobody_is_led_past_the_host(host, modules):
+    """A forward of the port by which the controller comes in would be its last."""
+    address = str(next(iter(host.interface("eth0").addresses)))
+    whole = {"type": "one_to_one", "source": "10.64.120.0/24", "listen": {"address": address}, "to": {"address": "10.64.120.9"}}
+    for rule in (forward("22"), forward("20-30", address=address), forward("22", interface="eth0"), {"name": "f", **whole}):
+        message = modules.refused("nat_rule", set="refused", rules=[rule])
+        assert message.startswith("rules[0]: refused/f: "), message
+        assert f"by {address} port 22 this very connection came in" in message, message
+    for rule in (forward("2222"), forward("22", interface="lo"), {**forward("22"), "sources": ["192.0.2.0/24"]}):
+        assert modules.run("nat_rule", check=True, set="refused", rules=[rule])["changed"]
+    assert not host.file("/etc/virtnet").exists
+
+
+def test_what_the_kernel_refuses_changes_nothing(host, modules):
+    """The transaction has a line that the kernel does not take: of the others none is taken either, and no file is written."""
+    modules.run("nat_rule", set="refused", rules=[forward("2222")])
+    nft = "/usr/local/sbin/nft"
+    wrapper = (
+        '#!/bin/sh\n[ "$1" = -f ] || exec /usr/sbin/nft "$@"\n'
+        "{ cat; echo 'add rule inet virtnet nowhere accept'; } | /usr/sbin/nft -f -\n"
+    )
+    state = (
+        "nft list ruleset; find /etc/virtnet /etc/systemd/system/virtnet* -type f | sort | xargs md5sum;"
+        " systemctl show -p ActiveEnterTimestamp virtnet-firewall.service; ls /var/lib/virtnet /run/virtnet"
+    )
+    before = host.check_output(state)
+    try:
+        host.run_test("printf '%s' > %s && chmod 755 %s", wrapper, nft, nft)
+        for rules in ([forward("2223")], [{"name": "f", "state": "absent"}, {**forward("2224"), "name": "g"}]):
+            result = modules("nat_rule", set="refused", rules=rules)
+            assert result["failed"] and result["msg"].startswith("loading the ruleset failed: "), result
+            assert "nowhere" in result["msg"] and "table inet virtnet" in result["rendered"]
+            predicted = modules("nat_rule", check=True, set="refused", rules=rules)
+            assert predicted["failed"] and predicted["msg"].startswith("trying the ruleset failed: "), predicted
+            assert host.check_output(state) == before
+    finally:
+        host.run("rm -f %s", nft)
+    assert not modules.run("nat_rule", set="refused", rules=[forward("2222")])["changed"]
+    modules.run("nat_rule", set="refused", rules=[], purge=True)
+    assert not host.file("/etc/virtnet").exists
