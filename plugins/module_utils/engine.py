@@ -182,16 +182,17 @@ def _put_back(room, done, op, error):
 
 
 def _tell(failed, done):
-    """Raise the first error, with all of them in it."""
+    """Raise the first error, with all of them in it; one that is that of several objects is told once."""
     first = next(iter(failed.values()))[1]
-    first.details["failures"] = [
-        {"kind": kind, "name": name, "op": op.op, "msg": str(error)} for (kind, name), (op, error) in failed.items()
-    ]
+    told = {}
+    for (kind, name), (op, error) in failed.items():
+        told.setdefault(id(error), {"kind": kind, "name": name, "op": op.op, "msg": str(error)})
+    first.details["failures"] = list(told.values())
     first.details["done"] = [op.as_action() for op in done]
     first.details["changed"] = bool(done)
-    if len(failed) > 1:
-        others = ", ".join(name for kind, name in list(failed)[1:])
-        first.problem += f" (and {len(failed) - 1} more failed: {others})"
+    if len(told) > 1:
+        others = ", ".join(one["name"] for one in list(told.values())[1:])
+        first.problem += f" (and {len(told) - 1} more failed: {others})"
     raise first
 
 

@@ -146,6 +146,7 @@ class FirewallRoom(Room):
             try:
                 self._commit()
             except VirtnetError as error:
+                error.subject = error.subject or ruleset.NAME
                 self._failure = error
         if self._failure is not None:
             raise self._failure

@@ -141,9 +141,10 @@ def test_at_boot_no_network_is_up_before_its_rules(host, modules, rules):
     ])  # fmt: skip
     modules.run("virt_net_model", networks=[{**one, "autostart": True} for one in NETWORKS])
     kept = ours(host)
-    host.run_test("mkdir -p /etc/libvirt/hooks && printf '%s' > %s && chmod 755 %s", look, hook, hook)
+    host.run_test("mkdir -p /etc/libvirt/hooks && printf %%s %s > %s && chmod 755 %s", look, hook, hook)
     try:
         lab(host, "reboot", host.backend.host)
+        again(lambda: all(f"{name}\n" in console(host, f"cat {seen}") for name in ("flnat", "fliso")))
         told = console(host, f"cat {seen}")
         for name in ("flnat", "fliso"):
             part = told.partition(f"{name}\n")[2]

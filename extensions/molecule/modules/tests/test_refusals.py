@@ -76,28 +76,31 @@ def test_nobody_is_led_past_the_host(host, modules):
 
 def test_what_the_kernel_refuses_changes_nothing(host, modules):
     """The transaction has a line that the kernel does not take: of the others none is taken either, and no file is written."""
-    modules.run("nat_rule", set="refused", rules=[forward("2222")])
-    nft = "/usr/local/sbin/nft"
+    nft = "/usr/local/bin/nft"
     wrapper = (
-        '#!/bin/sh\n[ "$1" = -f ] || exec /usr/sbin/nft "$@"\n'
+        '#!/bin/sh\n[ "$1" = -f ] && [ -e /run/nft-refuses ] || exec /usr/sbin/nft "$@"\n'
         "{ cat; echo 'add rule inet virtnet nowhere accept'; } | /usr/sbin/nft -f -\n"
     )
+    # From the start: another nft's word is not taken for what the first one had loaded.
+    host.run_test("printf %%s %s > %s && chmod 755 %s", wrapper, nft, nft)
+    modules.run("nat_rule", set="refused", rules=[forward("2222")])
     state = (
-        "nft list ruleset; find /etc/virtnet /etc/systemd/system/virtnet* -type f | sort | xargs md5sum;"
-        " systemctl show -p ActiveEnterTimestamp virtnet-firewall.service; ls /var/lib/virtnet /run/virtnet"
+        "nft --stateless list ruleset; find /etc/virtnet /etc/systemd/system/virtnet* -type f | sort | xargs md5sum;"
+        " systemctl show -p ActiveEnterTimestamp virtnet-firewall.service; ls /run/virtnet"
     )
     before = host.check_output(state)
     try:
-        host.run_test("printf '%s' > %s && chmod 755 %s", wrapper, nft, nft)
+        host.run_test("touch /run/nft-refuses")
         for rules in ([forward("2223")], [{"name": "f", "state": "absent"}, {**forward("2224"), "name": "g"}]):
             result = modules("nat_rule", set="refused", rules=rules)
-            assert result["failed"] and result["msg"].startswith("loading the ruleset failed: "), result
+            assert result["failed"] and result["msg"].startswith("virtnet: loading the ruleset failed: "), result
+            assert len(result["failures"]) == 1 and "more failed" not in result["msg"]
             assert "nowhere" in result["msg"] and "table inet virtnet" in result["rendered"]
             predicted = modules("nat_rule", check=True, set="refused", rules=rules)
             assert predicted["failed"] and predicted["msg"].startswith("trying the ruleset failed: "), predicted
             assert host.check_output(state) == before
     finally:
-        host.run("rm -f %s", nft)
+        host.run("rm -f /run/nft-refuses %s", nft)
     assert not modules.run("nat_rule", set="refused", rules=[forward("2222")])["changed"]
     modules.run("nat_rule", set="refused", rules=[], purge=True)
     assert not host.file("/etc/virtnet").exists
