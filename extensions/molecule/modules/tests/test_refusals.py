@@ -100,7 +100,9 @@ def test_what_the_kernel_refuses_changes_nothing(host, modules):
             assert predicted["failed"] and predicted["msg"].startswith("trying the ruleset failed: "), predicted
             assert host.check_output(state) == before
     finally:
-        host.run("rm -f /run/nft-refuses %s", nft)
-    assert not modules.run("nat_rule", set="refused", rules=[forward("2222")])["changed"]
-    modules.run("nat_rule", set="refused", rules=[], purge=True)
+        host.run("rm -f /run/nft-refuses")
+        unchanged = not modules("nat_rule", set="refused", rules=[forward("2222")]).get("changed")
+        modules("nat_rule", set="refused", rules=[], purge=True)
+        host.run("rm -f %s", nft)
+    assert unchanged
     assert not host.file("/etc/virtnet").exists
