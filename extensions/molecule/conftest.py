@@ -83,6 +83,13 @@ def shared_out(items, hosts):
     return [item for item in items if item.nodeid in chosen]
 
 
+def pytest_sessionfinish(session, exitstatus):
+    """A process without tests, of several, is no session without tests: xdist counts those of the last that has collected."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and reporter is not None and reporter.stats.get("passed"):
+        session.exitstatus = pytest.ExitCode.OK
+
+
 def pytest_collection_modifyitems(config, items):
     """With several processes (`numprocesses`, `dist: each`) each has its own hosts, and their tests in their order.
 

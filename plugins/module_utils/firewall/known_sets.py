@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import sys
+from typing import Any
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import boot, store, stored
@@ -28,7 +29,7 @@ def _code():
     """Return a digest of our code in this process; None where nobody can say what it is made of."""
     found = hashlib.sha256()
     for name in sorted(one for one in sys.modules if one.startswith(_OURS)):
-        spec = sys.modules[name].__spec__
+        spec: Any = sys.modules[name].__spec__
         try:
             found.update(spec.loader.get_data(spec.origin))  # of a zip file, as a rule
         except (AttributeError, OSError, TypeError):

@@ -53,7 +53,8 @@ def _item(row, spec, path, subject):
         if key not in found:
             raise InvalidInput(f"there is no option {key}", subject, f"{path}.{key}", f"Use {spec.known}.")
         if value is not None:
-            found[key] = value if key in spec.texts and type(value) is str else _value(value, spec.rules[key], path, key, subject)
+            text = key in spec.texts and isinstance(value, str)
+            found[key] = value if text else _value(value, spec.rules[key], path, key, subject)
     for key in spec.required:
         if found[key] is None:
             raise InvalidInput(f"there is no {key}", subject, f"{path}.{key}", "Give it.")

@@ -65,8 +65,8 @@ def entrance(host):
     address, _percent, link = words[0].partition("%")
     ends = [ipaddress.ip_address(one.partition("%")[0]) for one in (words[0], words[2])]
     # A daemon that listens for both versions on one socket may see an IPv4 address inside one of IPv6.
-    ends = [getattr(one, "ipv4_mapped", None) or one for one in ends]
-    return Entrance(*ends, int(words[3]), link or _link_towards(host, address))
+    client_end, own_end = (getattr(one, "ipv4_mapped", None) or one for one in ends)
+    return Entrance(client_end, own_end, int(words[3]), link or _link_towards(host, address))
 
 
 def look(host):

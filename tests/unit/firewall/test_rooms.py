@@ -329,12 +329,12 @@ def test_what_was_asked_for_before_is_known_again(kernel, natnet, monkeypatch):
     ],
 )
 def test_what_is_known_is_believed_of_nothing_else(kernel, natnet, harm):
-    call = {"rules": FORWARDS}
-    from_file(kernel, call.pop("rules"), natnet)
+    from_file(kernel, FORWARDS, natnet)
     assert not from_file(kernel, FORWARDS, natnet)["changed"]
-    call["rules"] = FORWARDS
+    call = {}
     harm(kernel, call)
-    done = from_file(kernel, call.pop("rules"), natnet, **call)
+    rules = call.pop("rules", FORWARDS)
+    done = from_file(kernel, rules, natnet, **call)
     assert done["changed"] and "f8001" in store.load().rules["many"]
     assert ("inet virtnet" in kernel.tables) is (store.load().backends["many"] == "nftables")
 
