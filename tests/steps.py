@@ -48,7 +48,8 @@ COLLECTION = Path("ansible_collections") / "virtnet" / "kvm"
 LONG_SCENARIOS: frozenset[str] = frozenset(
     {"article", "foreign", "include_in_play", "isolated", "links", "live", "readme", "template", "vlans"}
 )
-# Seconds that a scenario may take, where the usual do not do: the host of vlans is a guest without KVM, which restarts a dozen times.
+# Seconds that a scenario may take, where the usual do not do. The host of vlans is a guest without KVM, which restarts a dozen
+# times.
 LIMITS = {"modules": 2400, "vlans": 4500}
 # Scenarios whose tests are a matrix, of which they choose a covering set themselves unless VIRTNET_TEST_MATRIX is set: seconds
 # that the whole of it may take.
