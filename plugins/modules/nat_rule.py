@@ -349,7 +349,8 @@ rendered_iptables:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import network_options, rule_options
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import run_module
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.rooms import FileRoom, TranslationRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.file_room import FileRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.translation_room import TranslationRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import management
 
 

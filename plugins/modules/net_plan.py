@@ -120,7 +120,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import deps, engine, models
 from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import convergence_options, network_options
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.foreign.room import PassingPolicyRoom
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.rooms import TranslationRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.translation_room import TranslationRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Networks
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.networks import NetworkRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import management

@@ -97,6 +97,11 @@ def has_systemd():
     return os.path.isdir(_SYSTEMD)
 
 
+def paths():
+    """Return the paths of all files that a boot may need."""
+    return [RULES, *IPTABLES.values(), WATCH, UNIT]
+
+
 def rules_text(transaction):
     """Return the file's text for a transaction of nft. Pure."""
     return f"#!/usr/sbin/nft -f\n{HEADER}\n\n{transaction}"

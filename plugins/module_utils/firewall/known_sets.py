@@ -18,7 +18,7 @@ import sys
 from typing import Any
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import boot, store, stored
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import boot, store
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import RUN
 
 PATH = os.path.join(RUN, "known-sets.json")
@@ -49,17 +49,10 @@ def asked(text, *how):
     return hashlib.sha256("\n".join([code, json.dumps(how, sort_keys=True), text]).encode()).hexdigest()
 
 
-def _paths():
-    for folder in (store.NETWORKS, store.RULES):
-        if os.path.isdir(folder):
-            yield from (os.path.join(folder, name) for name in sorted(os.listdir(folder)))
-    yield from (store.README, stored.PORTS, boot.RULES, *boot.IPTABLES.values(), boot.WATCH, boot.UNIT)
-
-
 def there():
     """Return a digest of what this host keeps: the store, and what a boot loads."""
     found = hashlib.sha256()
-    for path in _paths():
+    for path in [*store.paths(), *boot.paths()]:
         text = files.read(path)
         found.update(f"{path} {'-' if text is None else len(text)}\n{text or ''}".encode())
     found.update(f"{boot.has_systemd()} {os.path.islink(boot.LINK)}".encode())

@@ -149,12 +149,12 @@ class Nft:
         again: it need not be taken apart.
         """
         key, now = self._key(text), generation.current()
-        same = {GENERATION: [key, now]}
-        if now is not None and self._good.get(GENERATION, self._cache().get(GENERATION)) == same[GENERATION]:
-            self._good.update(same)
+        good = {} if now is None else {GENERATION: [key, now]}
+        if good and good[GENERATION] in (self._good.get(GENERATION), self._cache().get(GENERATION)):
+            self._good = good
             return text_has_tables(text), []
         listed = self._listed()
-        good = {LISTING: [key, hashlib.sha256("".join(listed).encode()).hexdigest()], **(same if now is not None else {})}
+        good[LISTING] = [key, hashlib.sha256("".join(listed).encode()).hexdigest()]
         if listed and self._cache().get(LISTING) == good[LISTING]:
             self._good = good
             return True, []

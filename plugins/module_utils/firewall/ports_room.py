@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import engine
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import store
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.rooms import FirewallRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.room import FirewallRoom
 
 
 class _PortsRoom(FirewallRoom):

@@ -143,6 +143,15 @@ def _load_folder(folder):
     return found
 
 
+def paths():
+    """Return the paths of all files of the store, those that are there and those that may be."""
+    found = [README, stored.PORTS]
+    for folder in (NETWORKS, RULES):
+        if os.path.isdir(folder):
+            found += [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
+    return found
+
+
 def load():
     """Return the State on this host."""
     sets = _load_folder(RULES)

@@ -329,33 +329,22 @@ class BridgeRoom(LinkRoom):
 
     def _check_vlans(self, item, target):
         """Refuse VLANs that would be none; choose those of the bridge itself that nobody declares."""
-        default, on = target["vlan_default_pvid"], f"{item.option}.vlan_filtering"
-        wanted = [(f"{item.option}.vlans", item.values["vlans"])] if "vlans" in item.values else []
-        wanted += [
-            (f"{item.option}.port_options[{index}].vlans", one["vlans"])
-            for index, one in enumerate(item.more.get("port_options", {}).values()) if "vlans" in one
-        ]
-        if wanted and not target["vlan_filtering"]:
-            raise InvalidInput("VLANs are declared, but it does not look at them", item.name, on, "Say vlan_filtering: true.")
+        wanted = {f"{item.option}.vlans": item.values["vlans"]} if "vlans" in item.values else {}
+        for index, one in enumerate(item.more.get("port_options", {}).values()):
+            if "vlans" in one:
+                wanted[f"{item.option}.port_options[{index}].vlans"] = one["vlans"]
         needed = item.values.get("vlan_filtering") or "vlan_default_pvid" in item.values
         if needed and not iproute2.know_vlans(self.host, self.links):
             raise Unsupported(
-                "this kernel's bridges cannot filter VLANs", item.name, on,
+                "this kernel's bridges cannot filter VLANs", item.name, f"{item.option}.vlan_filtering",
                 "It needs CONFIG_BRIDGE_VLAN_FILTERING, which distributions' own kernels have.",
             )
-        for option, form in wanted:
-            if default and default not in vlans.table(form):
-                # Every port is in it from its first moment, and neither networkd nor NetworkManager takes it out.
-                raise InvalidInput(
-                    f"the bridge puts every port into VLAN {default}, and it is not among these", item.name, option,
-                    f"Say vlan_default_pvid: 0, or give it VLAN {default}, too.",
-                )
+        filtering, default = target["vlan_filtering"], target["vlan_default_pvid"]
+        vlans.check(wanted, filtering, default, item.option, item.name)
         if "vlans" not in item.values:
             now = self.links.get(item.name)
-            known = vlans.default(default)
-            if now is not None and now.vlans is not None:
-                known = vlans.with_default(now.vlans, now.form["vlan_default_pvid"], default)
-            target["vlans"] = known if target["vlan_filtering"] else None
+            former = None if now is None or now.vlans is None else (now.vlans, now.form["vlan_default_pvid"])
+            target["vlans"] = vlans.kept(former, default) if filtering else None
 
     def _texts(self, item, target, ports, uplink):
         """Return the files of the bridge and of its ports."""

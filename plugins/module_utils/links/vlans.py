@@ -107,6 +107,37 @@ def with_default(form, old, new):
     return _form(new or None, untagged, tagged)
 
 
+def check(declared, filtering, default_pvid, option, subject):
+    """Refuse VLANs that the bridge would not look at, or that a port would not have for itself.
+
+    :param declared: {option: normal form} of the bridge and of its ports.
+    :param filtering: whether the bridge will look at VLANs, C(default_pvid) the VLAN that it puts every port into, 0 for none.
+    :param option: the path of the bridge's own options.
+    """
+    if declared and not filtering:
+        raise InvalidInput(
+            "VLANs are declared, but it does not look at them", subject, f"{option}.vlan_filtering", "Say vlan_filtering: true."
+        )
+    for where, form in declared.items():
+        if default_pvid and default_pvid not in table(form):
+            # Every port is in it from its first moment, and neither networkd nor NetworkManager takes it out.
+            raise InvalidInput(
+                f"the bridge puts every port into VLAN {default_pvid}, and it is not among these", subject, where,
+                f"Say vlan_default_pvid: 0, or give it VLAN {default_pvid}, too.",
+            )
+
+
+def kept(former, default_pvid):
+    """Return the normal form of a bridge's own VLANs that nobody declares.
+
+    :param former: (normal form, default PVID) that it has, None if it looks at no VLANs yet.
+    """
+    if former is None:
+        return default(default_pvid)
+    form, old = former
+    return with_default(form, old, default_pvid)
+
+
 def words(form):
     """Return the form as [(numbers in text, words of bridge(8))], the PVID by itself."""
     groups = {}

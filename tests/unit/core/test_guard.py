@@ -62,6 +62,34 @@ def test_at_boot_the_kernel_is_left_alone():
     assert "ip -force" not in outside[0] + outside[1] and "networkctl" not in outside[0] + outside[1]
 
 
+@pytest.mark.parametrize(
+    ("words", "status", "outcome", "is_open"),
+    [
+        (["confirm", "0123"], 0, "0123 confirmed", False),
+        (["drop", "0123"], 0, "0123 reverted failed", False),
+        (["restore", "asked"], 0, "0123 reverted asked", False),
+        (["restore"], 0, "0123 reverted asked", False),
+        (["confirm", "4567"], 3, None, True),
+        (["drop"], 3, None, True),
+        (["state"], 0, None, True),
+        (["help"], 2, None, True),
+    ],
+)
+def test_what_the_script_makes_of_a_word(tmp_path, words, status, outcome, is_open):
+    """The script itself, in a folder of its own."""
+    text = guard_text.script(guard_text.Change(links=["br0"]), "0123", "12:00:00")
+    for path in (guard_text.STATE, guard_text.RUN, "/etc/systemd/system"):
+        text = text.replace(path, f"{tmp_path}{path}")
+    folder, written = tmp_path / guard_text.FOLDER[1:], tmp_path / guard_text.OUTCOME[1:]
+    folder.mkdir(parents=True)
+    (folder / "token").write_text("0123\n")
+    (folder / "guard").write_text(text.replace("/run/systemd/system", f"{tmp_path}/none"))
+    done = subprocess.run(["sh", folder / "guard", *words], check=False, capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    assert (written.read_text().strip() if written.exists() else None) == outcome
+    assert folder.exists() is is_open
+
+
 def link(name, kind="physical", bridge=None, lower=None, ports=()):
     form = {"name": name, "type": kind, "bridge": bridge, "description": None}
     return forms.Link(form, {"ifname": name, "link": lower}, ports=list(ports))

@@ -67,6 +67,31 @@ def forbidden(before, after):
     return {line for line in ALL if judge.concerns(conversations.parse(line)) and judge.forbids(conversations.parse(line))}
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        ({}, {"f": "10.9.0.2"}, set()),
+        ({"f": "10.9.0.2"}, {}, {"10.9.0.2/32"}),
+        ({"f": "10.9.0.2"}, {"f": "10.9.0.3", "g": "10.9.0.4"}, {"10.9.0.2/32", "10.9.0.3/32"}),
+        ({"f": "10.9.0.2"}, {"f": "10.9.0.2"}, set()),
+        ({}, {"m": "10.9.0.0/24"}, {"10.9.0.0/24"}),
+        ({"m": "10.9.0.0/24"}, {"m": "10.9.0.2"}, {"10.9.0.0/24", "10.9.0.2/32"}),
+    ],
+)
+def test_what_a_change_of_rules_touches(before, after, found):
+    """A new port forward forbids nothing: ten thousand of them are no reason to look at anybody."""
+    def rule(name, text):
+        if "/" in text:
+            return {"name": name, "type": "masquerade", "source": text}
+        return {"name": name, "type": "dnat", "listen": {"ports": "80"}, "to": {"address": text}}
+
+    def of(named):
+        rules = {name: entries.parse_rule(rule(name, text), "rules[0]", {}) for name, text in named.items()}
+        return store.State({}, {"many": rules})
+
+    assert {str(one) for one in conversations.touched(of(before), of(after))} == found
+
+
 def test_parse():
     one = conversations.parse(FORWARDED)
     assert (one.protocol, str(one.source), str(one.answers), one.port, one.answer_port) == (

@@ -8,7 +8,7 @@ import re
 
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, MissingDependency
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import boot, iptables, rooms
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import boot, iptables, room
 
 # iptables-save of 1.8.9, others' rules among ours.
 SAVED = """\
@@ -122,7 +122,7 @@ def test_rules_that_iptables_refuses_are_shown():
 
 
 def test_the_unit_loads_what_there_is():
-    both = boot.unit_text(rooms.Rendered("\ntable inet virtnet {}", {4: TEXT, 6: ""}))
+    both = boot.unit_text(room.Rendered("\ntable inet virtnet {}", {4: TEXT, 6: ""}))
     starts = [line for line in both.splitlines() if line.startswith("ExecStartPre=")]
     assert [re.match(r"ExecStartPre=(?:\S*/)?([\w-]+) ", line)[1] for line in starts] == ["nft", "iptables-restore", "sh"]
     assert starts[1].endswith("-w 60 --noflush /etc/virtnet/virtnet.iptables")
@@ -130,6 +130,6 @@ def test_the_unit_loads_what_there_is():
     assert [line.replace("StartPre", "Reload") for line in starts] == [
         line for line in both.splitlines() if line.startswith("ExecReload=")
     ]
-    alone = boot.unit_text(rooms.Rendered("", {4: "", 6: TEXT}))
+    alone = boot.unit_text(room.Rendered("", {4: "", 6: TEXT}))
     assert alone.count("ExecStartPre=") == 2
     assert "ip6tables -w 60 -t nat -C $$jump" in alone

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import ipaddress
 import json
 import os
 import re
@@ -22,15 +23,20 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.errors import (
 )
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import (
     boot,
+    file_room,
     iptables,
     known_sets,
     nft,
     nfttext,
+    policy_room,
     ports,
-    rooms,
     store,
     stored,
 )
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.file_room import FileRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.policy_room import PolicyRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.translation_room import TranslationRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import management
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
 
 
@@ -161,12 +167,12 @@ def files(kernel):
 
 
 def policy(kernel, *items, check=False):
-    result, _warnings = engine.converge(rooms.PolicyRoom(kernel, list(items)), kernel, check)
+    result, _warnings = engine.converge(PolicyRoom(kernel, list(items)), kernel, check)
     return result
 
 
 def nat(kernel, *items, rules=None, owner="default", purge=False, check=False, backend="nftables"):
-    room = rooms.TranslationRoom(kernel, owner, rules, list(items), purge, backend)
+    room = TranslationRoom(kernel, owner, rules, list(items), purge, backend)
     result, _warnings = engine.converge(room, kernel, check)
     return result
 
@@ -217,8 +223,8 @@ def test_two_rooms_that_plan_look_once_and_find_what_each_would(kernel, natnet, 
         looked = kernel.listed()
         alone.append(nat(kernel, natnet, ISO, check=True, backend=backend))
         kernel.commands.clear()
-        first = rooms.PolicyRoom(kernel, [natnet, ISO])
-        second = rooms.TranslationRoom(kernel, "default", None, [natnet, ISO], False, backend, first)
+        first = PolicyRoom(kernel, [natnet, ISO])
+        second = TranslationRoom(kernel, "default", None, [natnet, ISO], False, backend, first)
         assert [engine.converge(one, kernel, True)[0] for one in (first, second)] == alone
         assert kernel.listed() == looked
 
@@ -274,7 +280,7 @@ FORWARDS = [
 def from_file(kernel, rules, *items, owner="many", purge=True, check=False, backend="nftables"):
     file = kernel.etc.parent / "rules.json"
     file.write_text(json.dumps(rules))
-    room = rooms.FileRoom(kernel, owner, str(file), list(items), purge, backend)
+    room = FileRoom(kernel, owner, str(file), list(items), purge, backend)
     return engine.converge(room, kernel, check)[0]
 
 
@@ -308,7 +314,7 @@ def test_what_was_asked_for_before_is_known_again(kernel, natnet, monkeypatch):
     from_file(kernel, FORWARDS, natnet)
     full = from_file(kernel, [*FORWARDS[:-1], {**FORWARDS[-1], "sources": []}], natnet)
     assert not full["changed"]
-    monkeypatch.setattr(rooms.rule_file, "items", None)
+    monkeypatch.setattr(file_room.rule_file, "items", None)
     for check in (True, False):
         again = from_file(kernel, [*FORWARDS[:-1], {**FORWARDS[-1], "sources": []}], natnet, check=check)
         assert not again["changed"] and not again["actions"]
@@ -344,8 +350,28 @@ def test_a_known_set_that_is_warned_of_is_warned_of_again(kernel):
     file = kernel.etc.parent / "rules.json"
     file.write_text(json.dumps(literal))
     for _run in range(3):
-        _result, warnings = engine.converge(rooms.FileRoom(kernel, "many", str(file), [], True), kernel, False)
+        _result, warnings = engine.converge(FileRoom(kernel, "many", str(file), [], True), kernel, False)
         assert [one for one in warnings if "is literal" in one]
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("of_file", [False, True])
+def test_nobody_is_led_past_the_host(kernel, natnet, of_file, check):
+    came_in = management.Entrance(ipaddress.ip_address("192.0.2.7"), ipaddress.ip_address("192.0.2.1"), 8003, "eth0")
+    file = kernel.etc.parent / "rules.json"
+    file.write_text(json.dumps(FORWARDS))
+    rules = [{**one, "listen": {"ports": str(one["listen"]["ports"])}} for one in FORWARDS]
+    kind, given = (FileRoom, str(file)) if of_file else (TranslationRoom, rules)
+    with pytest.raises(InvalidInput, match="192.0.2.1 port 8003 this very connection") as caught:
+        engine.converge(kind(kernel, "many", given, [], True, entrance=lambda host: came_in), kernel, check)
+    assert (caught.value.option, caught.value.subject) == ("src[3]" if of_file else "rules[3]", "many/f8003")
+    # One that is there already, has not taken the entrance away.
+    nat(kernel, rules=rules, owner="many")
+    found = engine.converge(kind(kernel, "many", given, [], True, entrance=lambda host: came_in), kernel, check)
+    assert not found[0]["changed"]
+    web = {**natnet, "port_forwards": [{"name": "www", "listen": {"ports": "8003"}, "to": {"address": "10.64.100.2"}}]}
+    with pytest.raises(InvalidInput, match="@natnet/www"):
+        engine.converge(TranslationRoom(kernel, "other", None, [web], False, entrance=lambda host: came_in), kernel, check)
 
 
 def test_the_result(kernel, natnet):
@@ -470,7 +496,7 @@ def test_rules_that_cannot_stand_beside_the_stored_ones(kernel, natnet):
 def test_a_target_that_goes_is_a_warning(kernel, natnet):
     policy(kernel, natnet, {**ISO, "bridge_owner": "host", "policy": {"allow_to": [{"network": "natnet"}]}})
     for item in ({**natnet, "firewall": "libvirt"}, GONE):
-        _result, warnings = engine.converge(rooms.PolicyRoom(kernel, [item]), kernel, False)
+        _result, warnings = engine.converge(PolicyRoom(kernel, [item]), kernel, False)
         assert any("iso has allow_to natnet" in warning for warning in warnings)
 
 
@@ -492,13 +518,13 @@ class Armed:
 
 
 def guarded(kernel, *items, check=False, window_s=30):
-    return engine.converge(rooms.PolicyRoom(kernel, list(items), window_s, lambda: WAY), kernel, check)[0]
+    return engine.converge(PolicyRoom(kernel, list(items), window_s, lambda: WAY), kernel, check)[0]
 
 
 @pytest.fixture
 def armed(monkeypatch):
     found = Armed()
-    monkeypatch.setattr(rooms.guard, "armed", found)
+    monkeypatch.setattr(policy_room.guard, "armed", found)
     return found
 
 
@@ -570,7 +596,7 @@ def test_rules_of_iptables_that_follow_are_taken_back_too(kernel, natnet, armed,
 
 
 def test_a_host_without_systemd_is_told(kernel, natnet):
-    _result, warnings = engine.converge(rooms.PolicyRoom(kernel, [natnet]), kernel, False)
+    _result, warnings = engine.converge(PolicyRoom(kernel, [natnet]), kernel, False)
     assert any("does not run systemd" in warning for warning in warnings)
 
 
@@ -684,7 +710,7 @@ def test_rules_that_iptables_refuses_leave_all_as_it_was(kernel, natnet):
 
 def test_a_literal_rule_is_a_warning(kernel):
     item = {"name": "m", "type": "masquerade", "source": "10.10.101.0/24", "literal": True}
-    _result, warnings = engine.converge(rooms.TranslationRoom(kernel, "default", [item], [], False, "iptables"), kernel, False)
+    _result, warnings = engine.converge(TranslationRoom(kernel, "default", [item], [], False, "iptables"), kernel, False)
     assert any("default/m is literal" in warning and "10.10.101.0/24" in warning for warning in warnings)
     assert [line for line in kernel.iptables["iptables"] if line.startswith("-A VIRTNET_POST")][1:] == [
         '-A VIRTNET_POST -s 10.10.101.0/24 -m comment --comment "default/m" -j MASQUERADE'

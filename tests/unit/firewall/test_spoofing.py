@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import boot, entries, nft, rooms, ruleset
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import boot, entries, nft, room, ruleset
 
 MAC, MAC2 = "52:54:00:00:00:01", "52:54:00:00:00:02"
 PORT = {("vp1", MAC): {"guest": "vm0", "network": "natnet"}}
@@ -142,10 +142,10 @@ def test_the_set_begins_with_the_addresses_that_are_there(parse, natnet, tmp_pat
     nft.Nft(host).load(text)
     assert host.loaded == text
     # The unit does the same, after the rules themselves.
-    rendered = rooms.Rendered(ruleset.transaction(parse(natnet), {}), {4: "", 6: ""})
+    rendered = room.Rendered(ruleset.transaction(parse(natnet), {}), {4: "", 6: ""})
     lines = [line for line in boot.unit_text(rendered).splitlines() if line.startswith("ExecReload=")]
     assert "virtnet.nft" in lines[0] and f'done < {nft.ADDRESSES}' in lines[1] and 'met_link_locals "{ $$known }"' in lines[1]
-    closed = rooms.Rendered(ruleset.transaction(parse({"name": "iso", "model": "isolated"}), {}), {4: "", 6: ""})
+    closed = room.Rendered(ruleset.transaction(parse({"name": "iso", "model": "isolated"}), {}), {4: "", 6: ""})
     assert "met_link_locals" not in boot.unit_text(closed)
 
 

@@ -99,6 +99,43 @@ def test_another_default(form, old, new, after):
     assert vlans.with_default(form, old, new) == after
 
 
+@pytest.mark.parametrize(
+    ("declared", "filtering", "default", "option"),
+    [
+        ({"bridges[1].vlans": TRUNK}, False, 0, "bridges[1].vlan_filtering"),
+        ({"bridges[1].vlans": vlans.NONE}, False, 1, "bridges[1].vlan_filtering"),
+        ({"bridges[1].vlans": TRUNK}, True, 1, "bridges[1].vlans"),
+        ({"a": vlans.default(1), "b": TRUNK, "c": TRUNK}, True, 1, "b"),
+    ],
+)
+def test_vlans_that_would_be_none(declared, filtering, default, option):
+    with pytest.raises(InvalidInput) as caught:
+        vlans.check(declared, filtering, default, "bridges[1]", "br0")
+    assert (caught.value.option, caught.value.subject) == (option, "br0")
+
+
+@pytest.mark.parametrize(
+    ("declared", "filtering", "default"),
+    [
+        ({}, False, 1), ({}, True, 1), ({"a": TRUNK}, True, 0), ({"a": TRUNK, "b": vlans.default(5)}, True, 5),
+        ({"a": TRUNK}, True, 20),
+    ],
+)
+def test_vlans_that_are_some(declared, filtering, default):
+    vlans.check(declared, filtering, default, "bridges[1]", "br0")
+
+
+@pytest.mark.parametrize(
+    ("former", "default", "after"),
+    [
+        (None, 1, vlans.default(1)), (None, 0, vlans.NONE), ((TRUNK, 1), 1, TRUNK),
+        ((TRUNK, 5), 6, {"pvid": 6, "untagged": ["6"], "tagged": ["20-29", "40"]}),
+    ],
+)  # fmt: skip
+def test_a_bridges_own_that_nobody_declares(former, default, after):
+    assert vlans.kept(former, default) == after
+
+
 def test_networkd():
     text = networkd_files.port("eth1", "br0", options={"vlans": TRUNK})
     assert "\n\n[BridgeVLAN]\nVLAN=20-29\n\n[BridgeVLAN]\nVLAN=40\n\n[BridgeVLAN]\nPVID=5\nEgressUntagged=5\n\n" in text

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.foreign.openings import BOOT, Openings
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.rooms import PolicyRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.policy_room import PolicyRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 
 #: Key of the normal form for the openings; no network is called so.
