@@ -132,7 +132,7 @@ def test_rules_of_iptables(host, modules, rules):
 
 def test_at_boot_no_network_is_up_before_its_rules(host, modules, rules):
     """libvirt's own hook looks, at the moment when a network begins to start; and before libvirt there is nobody to start one."""
-    hook, seen = "/etc/libvirt/hooks/network", "/var/lib/libvirt/flseen"
+    hook, seen, slow = "/etc/libvirt/hooks/network", "/var/lib/libvirt/flseen", f"/etc/systemd/system/{UNIT}.d"
     look = "\n".join([
         "#!/bin/sh",
         'case "$1 $2" in "flnat start") bridge=flbr0 ;; "fliso start") bridge=flbr1 ;; *) exit 0 ;; esac',
@@ -141,6 +141,8 @@ def test_at_boot_no_network_is_up_before_its_rules(host, modules, rules):
     ])  # fmt: skip
     modules.run("virt_net_model", networks=[{**one, "autostart": True} for one in NETWORKS])
     kept = ours(host)
+    # The rules take their time, so that whoever does not wait for them is early.
+    host.run_test("mkdir %s && printf '[Service]\nExecCondition=/bin/sleep 5\n' > %s/slow.conf", slow, slow)
     host.run_test("mkdir -p /etc/libvirt/hooks && printf %%s %s > %s && chmod 755 %s", look, hook, hook)
     try:
         lab(host, "reboot", host.backend.host)
@@ -154,5 +156,5 @@ def test_at_boot_no_network_is_up_before_its_rules(host, modules, rules):
         for name in ("net_policy", "nat_rule"):
             assert not modules.run(name, check=True, networks=NETWORKS)["changed"]
     finally:
-        host.run("rm -f %s %s; rmdir /etc/libvirt/hooks", hook, seen)
+        host.run("rm -rf %s %s %s; rmdir /etc/libvirt/hooks; systemctl daemon-reload", hook, seen, slow)
         modules.run("virt_net_model", networks=[{**one, "state": "absent"} for one in NETWORKS])
