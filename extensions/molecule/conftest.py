@@ -12,7 +12,10 @@ import pytest
 from module_calls import Modules
 
 #: Files of tests that take long, look at one host each, and need nothing of each other: {scenario: their names, None for all}.
-SHARED_OUT = {"guard": None, "modules": ("test_flushed.py", "test_nat_kinds.py", "test_rates.py", "test_spoofing.py")}
+SHARED_OUT = {
+    "guard": None,
+    "modules": ("test_cycles.py", "test_flushed.py", "test_nat_kinds.py", "test_rates.py", "test_spoofing.py"),
+}
 
 #: Scenarios whose tests cannot be shared out, for all of them look at what was done once: the whole on the last of the hosts.
 ON_ONE_HOST = ("contract",)

@@ -474,7 +474,10 @@ options:
             type: bool
             default: false
           log_drops:
-            description: Log what is dropped.
+            description:
+              - Log what is dropped with the network's name, to the netlink group 64, at most 20 a second.
+              - Read it with C(tcpdump -i nflog:64) or ulogd.
+              - Of frames inside the network only those of NICs that M(virtnet.kvm.guest_vm) or M(virtnet.kvm.guest_nic) wired.
             type: bool
             default: false
           rate:

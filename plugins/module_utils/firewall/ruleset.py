@@ -16,14 +16,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from ansible_collections.virtnet.kvm.plugins.module_utils import contract, models, names
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import rates, spoofing, translation
+from ansible_collections.virtnet.kvm.plugins.module_utils import contract, models
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import drops, rates, spoofing, translation
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import Table, concat, port_range, quoted
 
 NAME = "virtnet"
 FAMILIES = ("inet", "bridge", "arp")
-#: netlink group of C(log): read it with ulogd or C(tcpdump -i nflog:64).
-LOG_GROUP = 64
 #: Models whose guests are behind the host; bridged ones are on its LAN, which is outside.
 INNER = ("isolated", "routed", "nat")
 
@@ -46,7 +44,7 @@ def transaction(networks, rules, elsewhere=(), ports=None):
     :param networks: Networks of the store, sorted by name.
     :param rules: {(set, name): rule} of the store, sorted.
     :param elsewhere: names of the sets that iptables translates; the filter lets their forwards through all the same.
-    :param ports: {(link, MAC): {C(network), …}} of guests' NICs, as spoofing.add_port_guard() takes them.
+    :param ports: {(link, MAC): {C(network), …}} of guests' NICs, as spoofing.add_segment_guard() takes them.
     """
     return replacement(tables(networks, rules, elsewhere, ports))
 
@@ -94,17 +92,12 @@ def _bridges(networks):
     return {quoted(one.bridge): one.name for one in networks}
 
 
-def log_chain(network):
-    """Return the name of the chain that logs what this network loses; network names hold more than nft's names may."""
-    return "log_" + names.bridge_name(network.name)[2:]
-
-
 def _contract(table, inner, networks, rules):
     by_name = {one.name: one for one in networks}
     for model in INNER:
         of_model = [one for one in inner if one.model == model]
         table.add_set(f"{model}_bridges", "ifname", _bridges(of_model), about=f"Bridges of {model} networks")
-    refuse = _refuse(table, inner)
+    refuse = drops.add(table, {one.bridge: one for one in inner}, leaving=True)
     spoofing.add_source_guard(table, inner, refuse)
     rates.add(table, inner, refuse)
     _own_bridge(table, inner, refuse)
@@ -141,22 +134,6 @@ def _contract(table, inner, networks, rules):
             hook="filter hook forward priority -5",
         )
     _host_side(table, inner, refuse)
-
-
-def _refuse(table, inner):
-    """Add the chain of all drops; return the statement that ends a forbidden packet."""
-    logging = [one for one in inner if one.policy.log_drops]
-    for one in logging:
-        table.add_chain(
-            log_chain(one), [f'limit rate 20/second burst 50 packets log prefix "virtnet {one.name}: " group {LOG_GROUP}'],
-            about=f"Drops of {one.name}: tcpdump -i nflog:{LOG_GROUP}",
-        )
-    if not table.add_map(
-        "logged", "ifname : verdict", {f"{quoted(one.bridge)} : jump {log_chain(one)}": one.name for one in logging}
-    ):
-        return "drop"
-    table.add_chain("refuse", ["iifname vmap @logged", "oifname vmap @logged", "drop"])
-    return "goto refuse"
 
 
 def _own_bridge(table, inner, refuse):
@@ -289,7 +266,9 @@ def _arp_side(table, inner):
         near.update({concat(quoted(one.bridge), address): one.name for address in known if address.version == 4})
     table.add_set("near", "ifname . ipv4_addr", near, interval=True, about="and need to find no more of it than this")
     beyond = " iifname . arp daddr ip != @near" if near else ""
-    table.add_chain("input", [f"iifname @host_closed arp operation request{beyond} drop"], hook="filter hook input priority -5")
+    refuse = drops.add(table, {one.bridge: one for one in closed})
+    rule = f"iifname @host_closed arp operation request{beyond} {refuse}"
+    table.add_chain("input", [rule], hook="filter hook input priority -5")
 
 
 def _host_side(table, inner, refuse):

@@ -20,7 +20,7 @@ from __future__ import annotations
 import ipaddress
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import names
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import entries
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import drops, entries
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import LEARNT, concat, quoted
 
 #: Before conntrack (-200) and, in table bridge, before br_netfilter hands frames to IP (0).
@@ -110,13 +110,18 @@ def claims(networks, ends):
     return {pair for pair in found if pair[0] in ends}
 
 
-def add_port_guard(table, networks, ports):
+def _bound(networks, ports):
+    """Return {(link, MAC): Network} of the ports that are held to their NICs."""
+    by_name = {one.name: one for one in networks if one.policy.anti_spoofing}
+    return {key: by_name[port["network"]] for key, port in sorted(ports.items()) if port["network"] in by_name}
+
+
+def add_port_guard(table, networks, bound, refuse):
     """Add what holds ports to their guests' NICs; return the rules that lead there.
 
-    :param ports: {(link, MAC): {C(network), …}}. A link has two MACs while a guest that runs waits for a restart.
+    :param bound: {(link, MAC): Network}. A link has two MACs while a guest that runs waits for a restart.
+    :param refuse: the statement that ends a frame.
     """
-    by_name = {one.name: one for one in networks if one.policy.anti_spoofing}
-    bound = {key: by_name[port["network"]] for key, port in sorted(ports.items()) if port["network"] in by_name}
     table.add_set(
         "bound_ports",
         "ifname",
@@ -131,7 +136,7 @@ def add_port_guard(table, networks, ports):
     )
     table.add_set("bound_macs", "ether_addr", {mac: network.name for (_link, mac), network in bound.items()})
     # A guest that routes for others advertises itself. Which port it has is known by its reservation only.
-    exempt = {one.name: _router_macs(one) for one in by_name.values()}
+    exempt = {one.name: _router_macs(one) for one in bound.values()}
     table.add_set(
         "no_routers",
         "ifname",
@@ -151,7 +156,7 @@ def add_port_guard(table, networks, ports):
     impostors = []
     if any(one.version == 6 for network in _guarded(networks) for one in network.subnets):
         table.add_learnt(LINK_LOCALS, SOURCE6, about="The host's link-local addresses: what it speaks from itself")
-        impostors = [f"meta protocol ip6 {SOURCE6} @{LINK_LOCALS} drop", f"{_ADVERTISED} @{LINK_LOCALS} drop"]
+        impostors = [f"meta protocol ip6 {SOURCE6} @{LINK_LOCALS} {refuse}", f"{_ADVERTISED} @{LINK_LOCALS} {refuse}"]
         table.add_chain(
             "output",
             [f"meta protocol ip6 ip6 saddr fe80::/10 update @{LINK_LOCALS} {{ {SOURCE6} }}"],
@@ -160,16 +165,16 @@ def add_port_guard(table, networks, ports):
     rules = []
     if bound:
         checks = [
-            "iifname . ether saddr != @port_macs drop",
-            "meta protocol arp iifname . arp saddr ether != @port_macs drop",
+            f"iifname . ether saddr != @port_macs {refuse}",
+            f"meta protocol arp iifname . arp saddr ether != @port_macs {refuse}",
         ]
         if "no_dhcp_servers" in table:
-            checks.append("iifname @no_dhcp_servers udp dport { 68, 546 } drop")
+            checks.append(f"iifname @no_dhcp_servers udp dport {{ 68, 546 }} {refuse}")
         if "no_routers" in table:
-            checks.append("iifname @no_routers icmpv6 type { nd-router-advert, nd-redirect } drop")
+            checks.append(f"iifname @no_routers icmpv6 type {{ nd-router-advert, nd-redirect }} {refuse}")
         table.add_chain("from_bound", checks + impostors)
         rules.append("iifname @bound_ports jump from_bound")
-        impostors = ["ether saddr @bound_macs drop", "meta protocol arp arp saddr ether @bound_macs drop", *impostors]
+        impostors = [f"ether saddr @bound_macs {refuse}", f"meta protocol arp arp saddr ether @bound_macs {refuse}", *impostors]
     if impostors:
         table.add_chain("from_others", impostors, about="Guests that others wired")
         rules.append(f"iifname {OTHERS} jump from_others")
@@ -184,9 +189,15 @@ def _router_macs(network):
 
 
 def add_segment_guard(table, networks, ports):
-    """Fill table bridge: what holds ports to their guests, the gateway's addresses, and reserved addresses with their MACs."""
+    """Fill table bridge: what holds ports to their guests, the gateway's addresses, and reserved addresses with their MACs.
+
+    :param ports: {(link, MAC): {C(network), …}} of guests' NICs.
+    """
     guarded = _guarded(networks)
-    rules_of_ports = add_port_guard(table, networks, ports)
+    bound = _bound(networks, ports)
+    # On kernels without nft_meta_bridge a frame is known to be of a network by its port only.
+    refuse = drops.add(table, {link: network for (link, _mac), network in bound.items()})
+    rules_of_ports = add_port_guard(table, networks, bound, refuse)
     jumps = {}
     for version, kind in ((4, "ipv4_addr"), (6, "ipv6_addr")):
         gateways = _gateways(guarded, version)
@@ -202,13 +213,13 @@ def add_segment_guard(table, networks, ports):
         table.add_set(f"macs{version}", "ether_addr", macs)
         table.add_set(f"pairs{version}", f"ether_addr . {kind}", pairs)
         if version == 4:
-            rules = _ipv4(table)
+            rules = _ipv4(table, refuse)
             if rules:
                 table.add_chain("frames_ipv4", rules)
-                table.add_chain("frames_arp", _arp(table))
+                table.add_chain("frames_arp", _arp(table, refuse))
                 jumps.update({"ip": "frames_ipv4", "arp": "frames_arp"})
         else:
-            rules = _ipv6(table, gateways, addresses, pairs)
+            rules = _ipv6(table, gateways, addresses, pairs, refuse)
             if rules:
                 table.add_chain("frames_ipv6", rules)
                 jumps["ip6"] = "frames_ipv6"
@@ -218,9 +229,9 @@ def add_segment_guard(table, networks, ports):
         table.add_chain(
             "prerouting",
             [
-                "vlan id 0 meta protocol { 8021q, 8021ad } drop",
+                f"vlan id 0 meta protocol {{ 8021q, 8021ad }} {refuse}",
                 # Without its type a tag is one of 802.1Q.
-                "ether type 8021ad vlan id 0 meta protocol { 8021q, 8021ad } drop",
+                f"ether type 8021ad vlan id 0 meta protocol {{ 8021q, 8021ad }} {refuse}",
                 *rules_of_ports,
                 *_by_protocol(jumps),
             ],
@@ -233,46 +244,46 @@ def _by_protocol(jumps):
         yield f"meta protocol vmap {{ {', '.join(f'{key} : jump {name}' for key, name in jumps.items())} }}"
 
 
-def _ipv4(table):
+def _ipv4(table, refuse):
     rules = []
     if "gateways4" in table:
-        rules.append("ip saddr @gateways4 drop")
+        rules.append(f"ip saddr @gateways4 {refuse}")
     if "pairs4" in table:
-        rules.append("ip saddr @reserved4 ether saddr . ip saddr != @pairs4 drop")
+        rules.append(f"ip saddr @reserved4 ether saddr . ip saddr != @pairs4 {refuse}")
     if "macs4" in table:
-        rules.append("ether saddr @macs4 ip saddr != 0.0.0.0 ether saddr . ip saddr != @pairs4 drop")
+        rules.append(f"ether saddr @macs4 ip saddr != 0.0.0.0 ether saddr . ip saddr != @pairs4 {refuse}")
     return rules
 
 
-def _arp(table):
+def _arp(table, refuse):
     rules = []
     if "gateways4" in table:
-        rules.append("meta protocol arp arp saddr ip @gateways4 drop")
+        rules.append(f"meta protocol arp arp saddr ip @gateways4 {refuse}")
     if "pairs4" in table:
         rules += [
-            "meta protocol arp arp saddr ip @reserved4 arp saddr ether . arp saddr ip != @pairs4 drop",
-            "meta protocol arp arp saddr ip @reserved4 ether saddr . arp saddr ip != @pairs4 drop",
+            f"meta protocol arp arp saddr ip @reserved4 arp saddr ether . arp saddr ip != @pairs4 {refuse}",
+            f"meta protocol arp arp saddr ip @reserved4 ether saddr . arp saddr ip != @pairs4 {refuse}",
         ]
     if "macs4" in table:
         rules.append(
-            "meta protocol arp ether saddr @macs4 arp saddr ip != 0.0.0.0 ether saddr . arp saddr ip != @pairs4 drop"
+            f"meta protocol arp ether saddr @macs4 arp saddr ip != 0.0.0.0 ether saddr . arp saddr ip != @pairs4 {refuse}"
         )
     return rules
 
 
-def _ipv6(table, gateways, addresses, pairs):
+def _ipv6(table, gateways, addresses, pairs, refuse):
     rules = []
     if "gateways6" in table:
-        rules.append("ip6 saddr @gateways6 drop")
-        rules.append(f"{_ADVERTISED} {{ {', '.join(_number(text) for text in gateways)} }} drop")
+        rules.append(f"ip6 saddr @gateways6 {refuse}")
+        rules.append(f"{_ADVERTISED} {{ {', '.join(_number(text) for text in gateways)} }} {refuse}")
     if "pairs6" in table:
-        rules.append("ip6 saddr @reserved6 ether saddr . ip6 saddr != @pairs6 drop")
+        rules.append(f"ip6 saddr @reserved6 ether saddr . ip6 saddr != @pairs6 {refuse}")
         known = ", ".join(_number(text) for text in addresses)
         allowed = ", ".join(concat(mac, _number(text)) for mac, text in (pair.split(" . ") for pair in pairs))
-        rules.append(f"{_ADVERTISED} {{ {known} }} ether saddr . @th,64,128 != {{ {allowed} }} drop")
+        rules.append(f"{_ADVERTISED} {{ {known} }} ether saddr . @th,64,128 != {{ {allowed} }} {refuse}")
     if "macs6" in table:
         rules.append("ether saddr @macs6 ip6 saddr { ::, fe80::/10 } accept")
-        rules.append("ether saddr @macs6 ether saddr . ip6 saddr != @pairs6 drop")
+        rules.append(f"ether saddr @macs6 ether saddr . ip6 saddr != @pairs6 {refuse}")
     return rules
 
 

@@ -49,6 +49,7 @@ KIND = {
     "firewall/boot": "effects",
     "firewall/conversations": "effects",
     "firewall/drift": "pure",
+    "firewall/drops": "pure",
     "firewall/entries": "pure",
     "firewall/generation": "effects",
     "firewall/known_sets": "effects",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import entries, nft, ruleset
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import drops, entries, nft, ruleset
 
 
 def network(rate, **more):
@@ -31,7 +31,7 @@ def test_bridged_guests_are_nobodys_business(parse):
 def test_rules(parse):
     [lab] = parse(network({"packets": 100, "connections": 5}))
     text = ruleset.tables([lab], {})[0]
-    mark = ruleset.log_chain(lab)[len("log_") :]
+    mark = drops.log_chain(lab)[len("log_") :]
     assert f"update @met_packets_{mark} {{ ether saddr limit rate over 100/second burst 100 packets }} drop" in text
     first = "ct state new ct status & confirmed == 0 update"
     assert f"{first} @met_connections_{mark} {{ ether saddr limit rate over 5/second burst 5 packets }} drop" in text

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import entries, iptables_text, nft, ruleset, translation
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import drops, entries, iptables_text, nft, ruleset, translation
 
 GOLDEN = Path(__file__).parent / "golden"
 LICENCE = "".join(Path(__file__).read_text().splitlines(keepends=True)[:3]) + "\n"
@@ -170,7 +170,7 @@ def test_rules_do_not_grow_with_networks(parse, count):
 
 def test_names_that_nft_does_not_take_as_chains(parse):
     [network] = parse({"name": "a.b+c-d", "model": "isolated", "policy": {"log_drops": True}})
-    assert re.fullmatch(r"log_[0-9a-f]{8}", ruleset.log_chain(network))
+    assert re.fullmatch(r"log_[0-9a-f]{8}", drops.log_chain(network))
     assert 'log prefix "virtnet a.b+c-d: " group 64' in ruleset.tables([network], {})[0]
 
 

@@ -37,6 +37,17 @@ def test_a_port_is_bound_where_the_networks_policy_wants_it(parse, natnet):
     assert bridge(parse(lan), PORT) == ""
 
 
+def test_frames_of_bound_ports_are_logged_where_their_network_says_so(parse, natnet):
+    logging = {**natnet, "policy": {"log_drops": True}}
+    plain, text = bridge(parse(natnet), PORT), bridge(parse(logging), PORT)
+    assert "log prefix" not in plain and "refuse" not in plain
+    assert text.count('log prefix "virtnet natnet: " group 64') == 1 and re.search(r'"vp1" : jump log_\w+,  # natnet', text)
+    # Nothing ends otherwise than by the chain that logs.
+    assert len(re.findall(r" drop$", text, re.MULTILINE)) == 1 and text.count(" goto refuse") == plain.count(" drop\n")
+    # Without a port of ours nobody knows of which network a frame is.
+    assert "log prefix" not in bridge(parse(logging), {})
+
+
 def test_a_network_without_known_subnets_has_bound_ports_too(parse):
     text = bridge(parse({"name": "natnet", "model": "isolated"}), PORT)
     assert elements(text, "port_macs") == [f'"vp1" . {MAC}']

@@ -339,6 +339,33 @@ def test_without_anti_spoofing_nothing_is_held(host, modules, bound):
     })  # fmt: skip
 
 
+def test_dropped_frames_are_logged_with_their_network(host, modules, bound):
+    """Of a guest that we wired, and questions for the host's other addresses; each as long as it is asked for."""
+    mac = "52:54:00:00:0b:12"
+    plain = [NETWORK, CLOSED]
+
+    def logged():
+        host.run_test("tcpdump -i nflog:64 -U -w /run/spoof.pcap > /dev/null 2>&1 & echo $! > /run/spoof.pid; sleep 1")
+        try:
+            bound.holds("s3", "s4", {
+                "forged": (udp4(MACS["s2"], "10.10.102.3", (9, 9)), False),
+                "own": (udp4(MACS["s3"], "10.10.102.3", (9, 9)), True),
+            })  # fmt: skip
+            bound.comes("c2", "c2", [arp(mac, mac, "10.10.103.9", ELSEWHERE[0])])
+        finally:
+            host.run("sleep 1; kill $(cat /run/spoof.pid)")
+        return set(host.run("grep -ao 'virtnet [a-z]*: ' /run/spoof.pcap").stdout.splitlines())
+
+    assert logged() == set()
+    modules.step("net_policy", "networks", networks=[{**one, "policy": {"log_drops": True}} for one in plain])
+    try:
+        assert logged() == {"virtnet spoof: ", "virtnet shut: "}
+    finally:
+        modules.run("net_policy", networks=plain)
+        host.run("rm -f /run/spoof.pcap /run/spoof.pid")
+    assert logged() == set()
+
+
 def test_an_isolated_guest_finds_no_address_of_the_host_but_its_networks(host, modules, bound):
     mac = "52:54:00:00:0b:12"
     questions = {address: arp(mac, mac, "10.10.103.9", address) for address in ("10.10.102.1", ELSEWHERE[0], "10.10.103.1")}
