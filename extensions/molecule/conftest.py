@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 
+import adhoc
 import pytest
 from module_calls import Modules
+from testinfra.utils.ansible_runner import AnsibleRunner
 
 #: Files of tests that take long, look at one host each, and need nothing of each other: {scenario: their names, None for all}.
 SHARED_OUT = {
@@ -19,6 +21,8 @@ SHARED_OUT = {
 
 #: Scenarios whose tests cannot be shared out, for all of them look at what was done once: the whole on the last of the hosts.
 ON_ONE_HOST = ("contract",)
+
+AnsibleRunner.run_module = adhoc.run_module
 
 
 @pytest.fixture

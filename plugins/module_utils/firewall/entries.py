@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import models, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
@@ -186,11 +187,46 @@ def _dnat(forward, targets, network, path, subject):
     }
 
 
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+#: What values.name, values.ports (one port) and values.address take, in one look.
+_PLAIN = re.compile(
+    rf"[A-Za-z0-9][A-Za-z0-9_.+-]{{0,49}} ([1-9][0-9]{{0,4}}) {_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET} ([1-9][0-9]{{0,4}})"
+)
+_PLAIN_KEYS = {"name", "type", "protocol", "listen", "to"}
+_PROTOCOLS = {"tcp": ("tcp",), "udp": ("udp",), "both": ("tcp", "udp")}
+
+
+def plain_forward(item):
+    """Return what parse_rule() makes of a forward of one port to an IPv4 address, the kind that comes in thousands; else None.
+
+    It takes a tenth of the time, and refuses nothing.
+    """
+    try:
+        name, listen, to = item["name"], item["listen"], item["to"]
+        if item["type"] != "dnat" or len(listen) != 1 or len(to) != 2 or not item.keys() <= _PLAIN_KEYS:
+            return None
+        parts = (name, listen["ports"], to["address"], to["ports"])
+        found = _PLAIN.fullmatch(" ".join(parts))  # a number among them is a TypeError
+        protocols = _PROTOCOLS[item.get("protocol", "tcp")]
+    except (AttributeError, KeyError, TypeError):
+        return None
+    if found is None or int(found[1]) > 65535 or int(found[2]) > 65535:
+        return None
+    return {
+        "name": name, "type": "dnat", "network": None, "protocols": list(protocols),
+        "listen": {"address": None, "interface": None, "ports": parts[1]},
+        "to": {"guest": None, "addresses": [parts[2]], "ports": parts[3]}, "sources": [], "hairpin": True,
+    }  # fmt: skip
+
+
 def parse_rule(item, path, networks):
     """Return the stored form of one item of nat_rule's C(rules).
 
     :param networks: {name: Network}, those the host knows and those declared beside.
     """
+    plain_one = plain_forward(item)
+    if plain_one is not None:
+        return plain_one
     name = values.name(item["name"], f"{path}.name", item["name"])
     network = None
     if item.get("network") is not None:

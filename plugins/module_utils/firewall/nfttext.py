@@ -58,9 +58,9 @@ class Table:
         lines = [f"{word} {name} {{", f"    type {kind}"]
         if interval:
             lines.append("    flags interval")
-        lines.append("    elements = {")
-        lines.extend(f"        {text}," + (f"  # {why}" if why else "") for text, why in elements.items())
-        lines += ["    }", "}"]
+        # Of many elements one text is made, with the indentation that text() gives the first line of it.
+        rows = [f"{text},  # {why}" if why else f"{text}," for text, why in elements.items()]
+        lines += ["    elements = {", "        " + "\n            ".join(rows), "    }", "}"]
         self._add(name, lines, about)
         return True
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import rule_options
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import entries
 
 _WORDS = {"str": "text", "bool": "true or false", "list": "a list of texts", "dict": "a dictionary"}
 
@@ -33,14 +34,20 @@ _SPEC = _Spec(rule_options())
 
 
 def items(text, option):
-    """Return the rules in the text of a file, as the option C(rules) would have them; JSON, for the controller reads YAML."""
+    """Return the rules in the text of a file, as the option C(rules) would have them; JSON, for the controller reads YAML.
+
+    Of those that entries.plain_forward() knows nothing is looked at here, and no default is added.
+    """
     try:
         rows = json.loads(text)
     except ValueError as error:
         raise InvalidInput(f"the file is not JSON: {error}", None, option, "Write a list of rules.") from error
     if not isinstance(rows, list):
         raise InvalidInput("the file holds no list", None, option, "Write a list of rules.")
-    return [_item(row, _SPEC, f"{option}[{number}]", None) for number, row in enumerate(rows)]
+    return [
+        row if entries.plain_forward(row) is not None else _item(row, _SPEC, f"{option}[{number}]", None)
+        for number, row in enumerate(rows)
+    ]
 
 
 def _item(row, spec, path, subject):
