@@ -301,10 +301,11 @@ actions:
   elements: dict
   contains:
     kind:
-      description: V(rule) or V(ruleset); with I(src) V(rules), all of a set to which the same is done.
+      description:
+        - V(rule) or V(ruleset); V(rules) is all of a set to which the same is done, with I(src), and if they are more than 50.
       type: str
     name:
-      description: Set and name of the rule; with I(src) that of the set.
+      description: Set and name of the rule, of V(rules) that of the set.
       type: str
     op:
       description: V(add), V(update), V(remove) or V(load); with I(src) also V(move), of a set to another backend.
@@ -320,7 +321,7 @@ actions:
       description: For how long at most, in seconds.
       type: float
     note:
-      description: What had been changed by hand, if anything. With I(src) how many rules are meant, and the first of them.
+      description: What had been changed by hand, if anything. Of V(rules) how many are meant, and the first of them.
       type: str
   sample:
     - {kind: rule, name: "@natnet/masquerade", op: add, effect: none, guests: [], outage_s: 0}

@@ -10,7 +10,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import known_sets, rule_file, store
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.room import SHARED, changes
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.translation_room import TranslationRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.translation_room import TranslationRoom, op_of_set
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 
 
@@ -29,8 +29,6 @@ class FileRoom(TranslationRoom):
 
     key = "sets"
     kind = "rules"
-    #: How many rules of those that have the same fate are named.
-    _NAMED = 3
 
     def __init__(self, host, owner, src, networks, purge, backend=store.BACKENDS[0], entrance=None):
         """:param src: path of the file with the rules."""
@@ -105,14 +103,10 @@ class FileRoom(TranslationRoom):
             by_word = {}
             for name, word in changes(*((one or {}).get("rules", {}) for one in (old, new))):
                 by_word.setdefault(word, []).append(name)
-            ops += [Op(self.kind, owner, word, note=self._listed(names)) for word, names in sorted(by_word.items())]
+            ops += [op_of_set(owner, word, names) for word, names in sorted(by_word.items())]
             if old is not None and new is not None and old["backend"] != new["backend"]:
                 ops.append(Op(self.kind, owner, "move", note=f"from {old['backend']} to {new['backend']}"))
         return ops
-
-    def _listed(self, names):
-        more = len(names) - self._NAMED
-        return f"{len(names)}: {', '.join(names[:self._NAMED])}" + (f" and {more} more" if more > 0 else "")
 
     def desired(self, state):
         self._rules = rule_file.items(self._text, "src")

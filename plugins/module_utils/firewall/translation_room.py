@@ -9,7 +9,20 @@ from __future__ import annotations
 from ansible_collections.virtnet.kvm.plugins.module_utils import models, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import entries, ruleset, store, way
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.room import FirewallRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.room import FirewallRoom, changes
+from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op
+
+#: How many rules of those that have the same fate are named where they are told as one.
+_NAMED = 3
+#: So many rules of a set with the same fate are told one by one; more nobody reads.
+_ONE_BY_ONE = 50
+
+
+def op_of_set(owner, word, names):
+    """Return the Op of many rules of a set that have the same fate."""
+    more = len(names) - _NAMED
+    note = f"{len(names)}: {', '.join(names[:_NAMED])}" + (f" and {more} more" if more > 0 else "")
+    return Op("rules", owner, word, note=note)
 
 
 class TranslationRoom(FirewallRoom):
@@ -43,6 +56,17 @@ class TranslationRoom(FirewallRoom):
                 if owner != self._owner or self._purge or name in declared:
                     found[f"{owner}/{name}"] = {"set": owner, "backend": state.backends[owner], **rule}
         return found
+
+    def _ops(self, before, after):
+        found = {}
+        for name, word in changes(before, after):
+            owner, _slash, rule = name.partition("/")
+            found.setdefault((owner, word), []).append(rule)
+        ops = []
+        for (owner, word), names in found.items():
+            many = len(names) > _ONE_BY_ONE
+            ops += [op_of_set(owner, word, names)] if many else [Op(self.kind, f"{owner}/{name}", word) for name in names]
+        return ops
 
     def desired(self, state):
         after = state.copy()

@@ -207,6 +207,28 @@ def test_add_repeat_and_remove(run, kernel, natnet):
     assert not run(kernel, GONE)["changed"]
 
 
+def test_many_rules_with_the_same_fate_are_told_as_one(kernel):
+    def rules(numbers, to=80):
+        return [
+            {"name": f"f{one}", "type": "dnat", "listen": {"ports": str(one)}, "to": {"address": "10.9.0.5", "ports": str(to)}}
+            for one in numbers
+        ]  # fmt: skip
+
+    def told(result):
+        return [(one["kind"], one["name"], one["op"], one.get("note")) for one in result["actions"] if one["kind"] != "ruleset"]
+
+    def declare(items, check=False):
+        room = TranslationRoom(kernel, "many", items, [], True)
+        return engine.converge(room, kernel, check)[0]
+
+    many = rules(range(1000, 1060))
+    for check in (True, False):
+        assert told(declare(many, check)) == [("rules", "many", "add", "60: f1000, f1001, f1002 and 57 more")]
+    few = declare(rules(range(1000, 1003), 81) + many[3:])
+    assert told(few) == [("rule", f"many/f{one}", "update", None) for one in range(1000, 1003)]
+    assert told(declare([])) == [("rules", "many", "remove", "60: f1000, f1001, f1002 and 57 more")]
+
+
 @pytest.mark.parametrize("backend", ["nftables", "iptables"])
 @pytest.mark.parametrize(
     "harm", [None, lambda kernel: kernel.tables.clear(), lambda kernel: (kernel.etc / "virtnet.nft").unlink()]
