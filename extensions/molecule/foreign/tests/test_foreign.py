@@ -166,6 +166,9 @@ class Site:
                     f"ip netns exec {name} setsid -f nc -k {flags} {7006 if '6' in file else 7000} < /dev/null "
                     f"> /tmp/{name}.{file} 2>&1"
                 )
+        # The bridges have carrier from now on, and their IPv6 addresses are tried first.
+        tried = "ip -6 address show tentative | grep -q inet6 || exit 0"
+        self.host.run_test(f"for again in $(seq 50); do {tried}; sleep 0.2; done; exit 1")
 
     def down(self):
         for name, subnet, subnet6 in (("fornat", self.nat, self.nat6), ("forrou", self.routed, self.routed6)):

@@ -83,6 +83,26 @@ def test_a_policy_that_shuts_the_controller_out_is_taken_back(host, guest, figur
     assert looked_at(host) == before
 
 
+@pytest.mark.parametrize("opened", [False, True])
+def test_what_was_opened_in_firewalls_of_others_is_taken_back_too(host, modules, guest, opened):
+    """Rules of iptables that forward nothing, and what a boot needs; where nothing was open before, and where something was."""
+    theirs = "iptables -S; cat /etc/virtnet/openings.sh /etc/systemd/system/virtnet-firewall.service.d/* 2>&1"
+    console(host, "iptables -P FORWARD DROP")
+    try:
+        if opened:
+            modules.run("net_policy", networks=[OTHER])
+        before = console(host, theirs) + looked_at(host)
+        assert ("VIRTNET_FORWARD" in before) == opened and "grdbr0 -" not in before
+        with controller(host, "net_policy", closed(host), **guest) as process:
+            until(lambda: "-A VIRTNET_FORWARD -i grdbr0" in console(host, theirs) and open_change(host))
+            text = said(process)
+        assert process.returncode != 0 and "was taken back" in text, text
+        assert console(host, theirs) + looked_at(host) == before
+    finally:
+        console(host, "iptables -P FORWARD ACCEPT")
+        modules.run("net_policy", networks=[OTHER])
+
+
 def test_a_policy_that_leaves_the_controller_its_way_is_confirmed(host, modules, guest):
     with controller(host, "net_policy", kept_open(host), **guest) as process:
         text = said(process)

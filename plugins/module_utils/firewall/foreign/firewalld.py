@@ -96,6 +96,12 @@ class Firewalld:
         if self._running and self._said != {name: line for name, (_text, line) in plan.items()}:
             self._host.run(["firewall-cmd", "--reload"], what="making firewalld read its zones and policies")
 
+    def undo(self, plan):
+        """Return what has it as it was found, after change(C(plan)): (paths of files, commands of the shell)."""
+        names = {*self._files, *plan}
+        changed = [name for name in sorted(names) if self._files.get(name) != plan.get(name, (None, None))[0]]
+        return [_path(name) for name in changed], ["firewall-cmd --reload"] if changed and self._running else []
+
     def lost(self, plan):
         """Return the zones with settings that are not permanent, which the reload of a change loses; links aside."""
         if not self._running or self._said == {name: line for name, (_text, line) in plan.items()}:

@@ -98,6 +98,12 @@ class Chains:
         if lines:
             self._host.run(["nft", "-f", "-"], data="\n".join([*lines, ""]), what="opening others' chains")
 
+    def undo(self, plan):
+        """Return the lines of the shell that have it as it was found, after change(C(plan))."""
+        found = {key: [rule for rule, _handle in rules] for key, rules in self._found.items()}
+        keys = [key for key in {*found, *plan} if found.get(key, []) != plan.get(key, []) or key in self._late]
+        return self.script({key: found.get(key, []) for key in keys})
+
     @staticmethod
     def script(plan):
         """Return the lines of the shell that put them back at boot, any number of times."""

@@ -79,6 +79,13 @@ class Openings:
             # What is left to do for a second name of these is nothing.
             self._xtables.look(self._chains.iptables)
 
+    def undo(self):
+        """Return what takes back all that change() does: (lines of the shell, paths of files, commands after those)."""
+        of_ufw, lines = self._xtables.undo(self._plans[self._xtables])
+        lines = [*self._chains.undo(self._plans[self._chains]), *lines]
+        paths, commands = self._firewalld.undo(self._plans[self._firewalld])
+        return lines, [*of_ufw, *paths, SCRIPT, DROP_IN], commands
+
     def _persist(self):
         wanted = {SCRIPT: self._text, DROP_IN: _DROP_IN_TEXT if self._text and boot.has_systemd() else None}
         reload = files.read(DROP_IN) != wanted[DROP_IN]

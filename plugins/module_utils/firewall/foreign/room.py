@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.foreign.openings import BOOT, Openings
+import os
+
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.foreign.openings import BOOT, DROP_IN, Openings
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.policy_room import PolicyRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 
@@ -49,6 +51,17 @@ class PassingPolicyRoom(PolicyRoom):
             self._openings.change(op.name)
         else:
             super().apply(op)
+
+    def _undo(self, links):
+        change = super()._undo(links)
+        lines, paths, commands = self._openings.undo()
+        if lines:
+            change.kernel["sh -s"] = "\n".join([*lines, ""])
+        change.files.update({path: os.path.exists(path) for path in paths})
+        # What is empty then goes, the folder of the drop-in first.
+        change.folders.insert(0, os.path.dirname(DROP_IN))
+        change.reload += commands
+        return change
 
     def extra(self, after):
         foreign = [{"name": name, "openings": lines} for name, lines in after[FOREIGN].items() if name != BOOT]

@@ -122,11 +122,40 @@ class Xtables:
                 if after != text:
                     files.write(path, after, mode=stat.S_IMODE(os.stat(path).st_mode))
 
+    def undo(self, plan):
+        """Return what has it as it was found, after change(C(plan)): ({path: text} of ufw's files, lines of the shell)."""
+        texts = {path: files.read(path) for path in UFW_RULES.values()}
+        changed = {
+            path: texts[path] for version, path in UFW_RULES.items()
+            if texts[path] is not None and xtables_text.block(texts[path]) != self._block(plan, version)
+        }
+        lines, was = [], {}
+        for version, saved in self._saved.items():
+            program = f"{command(version)} {' '.join(WAIT)}"
+            for hook, chain in xtables_text.CHAINS.items():
+                jumps, shall = xtables_text.jumps(saved, chain), plan.get(version, {}).get(hook)
+                found = (jumps[0][0], saved.rules[chain]) if jumps else None
+                if found == shall:
+                    continue
+                if shall is not None and (found is None or found[0] != shall[0]):
+                    lines.append(f"{program} -D {shall[0]} -j {chain} 2> /dev/null")
+                if found is None:
+                    lines.append(f"{program} -F {chain} && {program} -X {chain}")
+                else:
+                    was.setdefault(version, {})[hook] = found
+        return changed, lines + self._script(was)
+
     def script(self, plan):
         """Return the lines of the shell that put at boot what no file of others holds; any number of times."""
+        return self._script({
+            version: {hook: one for hook, one in hooks.items() if xtables_text.name_of(one[0]) != "ufw"}
+            for version, hooks in plan.items()
+        })
+
+    @staticmethod
+    def _script(plan):
         lines = []
-        for version, hooks in plan.items():
-            mine = {hook: one for hook, one in hooks.items() if xtables_text.name_of(one[0]) != "ufw"}
+        for version, mine in plan.items():
             if not mine:
                 continue
             program, wait = command(version), " ".join(WAIT)
