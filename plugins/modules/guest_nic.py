@@ -60,6 +60,55 @@ options:
         description: Whether the cable is in. Left alone if not given.
         type: str
         choices: [up, down]
+      model:
+        description:
+          - Model of the device, such as V(virtio) or V(e1000e). Left alone if not given; V(virtio) of one that is added.
+          - A running guest gets another device with the same MAC.
+        type: str
+      bandwidth:
+        description:
+          - Limits of this NIC. Declared whole, V({}) removes them, left alone if not given.
+          - A running guest has them at once. libvirt needs the kernel's HTB, SFQ and police for it.
+        type: dict
+        suboptions:
+          inbound:
+            description: Towards the guest.
+            type: dict
+            suboptions:
+              average:
+                description: KiB a second.
+                type: int
+              peak:
+                description: KiB a second at most.
+                type: int
+              burst:
+                description: KiB that may go at O(nics[].bandwidth.inbound.peak).
+                type: int
+          outbound:
+            description: From the guest.
+            type: dict
+            suboptions:
+              average:
+                description: KiB a second.
+                type: int
+              peak:
+                description: KiB a second at most.
+                type: int
+              burst:
+                description: KiB that may go at O(nics[].bandwidth.outbound.peak).
+                type: int
+      filter:
+        description:
+          - A network filter of libvirt's that the NIC's frames pass. Declared whole, V({}) removes it, left alone if not given.
+          - A running guest has it at once. M(virtnet.kvm.net_policy) keeps guests to their addresses without.
+        type: dict
+        suboptions:
+          name:
+            description: Name of the filter, such as C(clean-traffic), as C(virsh nwfilter-list) has it.
+            type: str
+          parameters:
+            description: Variables of the filter, each a text or a list of texts, such as C(IP).
+            type: dict
   disruption:
     description:
       - What to do with a change that a running guest would notice.
@@ -109,6 +158,18 @@ EXAMPLES = r"""
         mac: "52:54:00:00:00:11"
         state: absent
 
+- name: A NIC held to its address by a filter of libvirt's, and to 10 MiB a second
+  virtnet.kvm.guest_nic:
+    nics:
+      - guest: VM0
+        alias: net0
+        filter:
+          name: clean-traffic
+          parameters: {IP: 10.64.100.2}
+        bandwidth:
+          inbound: {average: 10240}
+          outbound: {average: 10240}
+
 - name: Another network for the first NIC from the guest's next start on
   virtnet.kvm.guest_nic:
     disruption: defer
@@ -153,6 +214,18 @@ nics:
         link:
           description: Whether the cable is in, V(up) or V(down).
           type: str
+          returned: always
+        model:
+          description: Model of the device; null where the definition names none.
+          type: str
+          returned: always
+        bandwidth:
+          description: Limits; null where there are none.
+          type: dict
+          returned: where they are declared
+        filter:
+          description: Network filter of libvirt's with C(name) and C(parameters), of which each has a list; null without.
+          type: dict
           returned: always
     live:
       description: What the running guest has; null where it does not run.
@@ -227,6 +300,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.guests import wiring
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests.client import Domains
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests.nic_room import NicRoom
 
+RATES = {"average": {"type": "int"}, "peak": {"type": "int"}, "burst": {"type": "int"}}
 NIC = {
     "guest": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -236,6 +310,9 @@ NIC = {
     "alias": {"type": "str"},
     "dev": {"type": "str"},
     "link": {"type": "str", "choices": ["up", "down"]},
+    "model": {"type": "str"},
+    "bandwidth": {"type": "dict", "options": {way: {"type": "dict", "options": RATES} for way in ("inbound", "outbound")}},
+    "filter": {"type": "dict", "options": {"name": {"type": "str"}, "parameters": {"type": "dict"}}},
 }
 
 

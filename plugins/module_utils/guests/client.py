@@ -86,6 +86,11 @@ class Domains(Daemon):
                 )  # fmt: skip
         return found
 
+    def filters(self):
+        """Return the names of libvirt's network filters."""
+        with self.doing("listing the network filters", "libvirt"):
+            return {handle.name() for handle in self.connection.listAllNWFilters()}
+
     def gather(self):
         """Return {name: Found} of all domains."""
         found = {}

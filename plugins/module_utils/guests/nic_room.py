@@ -35,6 +35,10 @@ class Target:
     def name(self):
         return f"{self.wish.guest} {self.mac}"
 
+    def form(self, node):
+        """Return the normal form of an element of this NIC, with all that is declared of it."""
+        return wiring.form(node, bandwidth=self.wish.bandwidth is not None)
+
 
 class NicRoom(Room):
     """Wires NICs.
@@ -161,6 +165,8 @@ class NicRoom(Room):
                 live = target.live
             else:
                 ops += live_ops
+        if ops and wish.filter:
+            self._check_filter(plan, wish)
         if ops and wish.network is not None:
             self._check_network(plan, wish, networks, running=found.live is not None)
         nics = [{**form, "mac": target.mac} for form in map(_network_form, (live, stored)) if form]
@@ -178,19 +184,26 @@ class NicRoom(Room):
         cure = "Declare it with virtnet.kvm.virt_net_model first."
         plan.unmet.append(InvalidInput(problem, wish.guest, f"{wish.option}.network", cure))
 
+    def _check_filter(self, plan, wish):
+        if wish.filter["name"] not in self.client.filters():
+            problem = f"the host has no network filter of libvirt's called {wish.filter['name']}"
+            plan.unmet.append(
+                InvalidInput(problem, wish.guest, f"{wish.option}.filter.name", "Define it first: virsh nwfilter-define.")
+            )
+
     def _live(self, plan, target, live, networks):
         """Return the operations on the running guest; None if they are left for its next start."""
         wish = target.wish
         if target.live is None:
             return _operation(target, None, live, "running", "live")
-        now, then = wiring.form(target.live), wiring.form(live)
+        now, then = target.form(target.live), target.form(live)
         parts = domain.differences(then, now)
         if not parts:
             return []
-        if parts == ["link"]:
+        if wiring.LIVE.issuperset(parts):
             return _operation(target, target.live, live, "running", "live")
         network = networks.get(wish.network) if wish.network else None
-        movable = "dev" not in parts and wiring.on_a_bridge(target.live) and (network is None or network.bridged)
+        movable = not {"dev", "model"} & set(parts) and wiring.on_a_bridge(target.live) and (network is None or network.bridged)
         if self.disruption == "defer":
             changes = ", ".join(parts)
             plan.warnings.append(f"{target.name}: {changes} changed in the stored definition only, for the guest's next start.")
@@ -266,7 +279,7 @@ def _operation(target, old, new, where, effect="none", outage_s=0.0):
     guests = (target.wish.guest,) if effect != "none" else ()
     if old is None:
         return [Op("nic", target.name, "attach", effect, guests, 0.0, where, {"target": target, "node": new})]
-    if wiring.form(old) == wiring.form(new):
+    if target.form(old) == target.form(new):
         return []
     return [Op("nic", target.name, "update", effect, guests, outage_s, where, {"target": target, "node": new, "old": old})]
 
@@ -278,7 +291,7 @@ def _network_form(node):
 
 
 def _form(target, stored, live, ports):
-    forms = [None if node is None else wiring.form(node) for node in (stored, live)]
+    forms = [None if node is None else target.form(node) for node in (stored, live)]
     return {
         "guest": target.wish.guest,
         "mac": target.mac,

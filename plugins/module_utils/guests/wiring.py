@@ -10,15 +10,16 @@ https://libvirt.org/formatdomain.html#network-interfaces
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 try:
     from lxml import etree
 except ImportError:  # pragma: no cover - deps.require() answers for it
     etree = None
 
-from ansible_collections.virtnet.kvm.plugins.module_utils import names, values
+from ansible_collections.virtnet.kvm.plugins.module_utils import model_ports, names, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import domain
 
@@ -26,6 +27,12 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.guests import domain
 NOT_WIRED = ("hostdev", "vdpa")
 #: Parts of an element that belong to the old kind of its source.
 OF_SOURCE = ("virtualport", "backend", "portForward")
+#: Fields of the normal form that a running NIC takes without being plugged anew.
+LIVE = {"link", "filter", "bandwidth"}
+# Names that QEMU and libvirt know are of these letters (virtio, e1000e, pcnet, virtio-transitional).
+_MODEL = re.compile(r"[a-z0-9][a-z0-9-]{0,29}")
+# What a variable of a filter may be called (https://libvirt.org/formatnwfilter.html#usage-of-variables-in-filters).
+_VARIABLE = re.compile(r"[A-Za-z0-9_]{1,50}")
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,11 @@ class Wish:
     alias: Optional[str]
     dev: Optional[str]
     link: Optional[str]
+    model: Optional[str] = None
+    #: {inbound, outbound}, empty for no limits; None is not declared.
+    bandwidth: Optional[dict] = None
+    #: {name, parameters}, empty for no filter; None is not declared.
+    filter: Optional[dict] = None
 
     @property
     def wanted(self):
@@ -71,6 +83,9 @@ def parse_wishes(items):
                 option, guest, item.get("state") or "present", item.get("network"),
                 None if item.get("mac") is None else values.mac(item["mac"], f"{option}.mac", guest),
                 item.get("index"), item.get("alias"), item.get("dev"), item.get("link"),
+                _model(item.get("model"), f"{option}.model", guest),
+                model_ports.parse_bandwidth(item.get("bandwidth"), f"{option}.bandwidth", guest),
+                _filter(item.get("filter"), f"{option}.filter", guest),
             )
         )
     devs = {}
@@ -81,6 +96,33 @@ def parse_wishes(items):
                 "Give each NIC its own.",
             )
     return wishes
+
+
+def _model(text, option, guest):
+    if text is not None and not _MODEL.fullmatch(text):
+        raise InvalidInput(f"{text!r} cannot be a model of a NIC", guest, option, "Use one such as virtio or e1000e.")
+    return text
+
+
+def _filter(item, option, guest):
+    """Return {name, parameters: {variable: [values]}} of a declared filter."""
+    if item is None:
+        return None
+    given: Any = {key: value for key, value in item.items() if value}
+    if not given:
+        return {}
+    if "name" not in given:
+        raise InvalidInput("parameters of no filter", guest, f"{option}.name", "Name it; without parameters, V({}) removes it.")
+    parameters = {}
+    for key, value in sorted(given.get("parameters", {}).items()):
+        rows = value if isinstance(value, list) else [value]
+        if not _VARIABLE.fullmatch(key) or not rows or not all(isinstance(one, (str, int)) for one in rows):
+            raise InvalidInput(
+                f"{key} is no variable with a text or a list of them", guest, f"{option}.parameters",
+                "Write it as IP: 10.64.100.2.",
+            )
+        parameters[key] = [values.text(str(one), f"{option}.parameters.{key}", guest) for one in rows]
+    return {"name": values.text(given["name"], f"{option}.name", guest), "parameters": parameters}
 
 
 def nodes(xml):
@@ -128,8 +170,11 @@ def select(wish, stored, live):
 # -- elements -----------------------------------------------------------------------------------------------------
 
 
-def form(node):
-    """Return the normal form of an element."""
+def form(node, bandwidth=False):
+    """Return the normal form of an element.
+
+    :param bandwidth: whether limits are asked for: a running NIC tells those of its network's port group as its own.
+    """
     kind = node.get("type")
     source, target, link = node.find("source"), node.find("target"), node.find("link")
     key = {"network": "network", "bridge": "bridge"}.get(kind, "dev")
@@ -139,7 +184,51 @@ def form(node):
         "source": source.get(key) if source is not None else None,
         "dev": None if dev is None or names.AUTOMATIC.fullmatch(dev) else dev,
         "link": link.get("state", "up") if link is not None else "up",
+        "model": node.find("model").get("type") if node.find("model") is not None else None,
+        "filter": _filter_of(node.find("filterref")),
+        **({"bandwidth": _bandwidth_of(node.find("bandwidth"))} if bandwidth else {}),
     }
+
+
+def _bandwidth_of(node):
+    found = {}
+    for way in ("inbound", "outbound"):
+        one = node.find(way) if node is not None else None
+        if one is not None:
+            found[way] = {key: int(one.get(key)) for key in model_ports.RATES if one.get(key)}
+    return found or None
+
+
+def _filter_of(node):
+    if node is None:
+        return None
+    parameters: Any = {}
+    for one in sorted(node.iterfind("parameter"), key=lambda one: one.get("name")):
+        parameters.setdefault(one.get("name"), []).append(one.get("value"))
+    return {"name": node.get("filter"), "parameters": parameters}
+
+
+def _replaced(node, tag, new):
+    """Put C(new) in the place of a child, or take that away if it is None."""
+    for old in node.findall(tag):
+        node.remove(old)
+    if new is not None:
+        node.append(new)
+
+
+def _bandwidth(rates):
+    node = etree.Element("bandwidth")
+    for way, one in rates.items():
+        etree.SubElement(node, way, {key: str(value) for key, value in one.items()})
+    return node
+
+
+def _filterref(declared):
+    node = etree.Element("filterref", filter=declared["name"])
+    for key, rows in declared["parameters"].items():
+        for value in rows:
+            etree.SubElement(node, "parameter", name=key, value=value)
+    return node
 
 
 def _child(node, tag):
@@ -150,7 +239,7 @@ def _child(node, tag):
 def wired(node, wish):
     """Return a copy of the element as it was declared; what is not declared of it stays."""
     node = copy.deepcopy(node)
-    now = form(node)
+    now = form(node, bandwidth=True)
     if wish.network is not None and (now["type"], now["source"]) != ("network", wish.network):
         if now["type"] in NOT_WIRED:
             raise InvalidInput(
@@ -170,6 +259,14 @@ def wired(node, wish):
         _child(node, "target").set("dev", wish.dev)
     if wish.link is not None and now["link"] != wish.link:
         _child(node, "link").set("state", wish.link)
+    if wish.model is not None and now["model"] != wish.model:
+        _child(node, "model").set("type", wish.model)
+        # It is of the old model's kind: queues, offloads, vhost.
+        _replaced(node, "driver", None)
+    if wish.bandwidth is not None and (now["bandwidth"] or {}) != wish.bandwidth:
+        _replaced(node, "bandwidth", _bandwidth(wish.bandwidth) if wish.bandwidth else None)
+    if wish.filter is not None and (now["filter"] or {}) != wish.filter:
+        _replaced(node, "filterref", _filterref(wish.filter) if wish.filter else None)
     return node
 
 
@@ -180,9 +277,7 @@ def fresh(wish, mac):
     etree.SubElement(node, "source", network=wish.network)
     etree.SubElement(node, "target", dev=wish.dev or names.port_name(mac))
     etree.SubElement(node, "model", type="virtio")
-    if wish.link is not None:
-        etree.SubElement(node, "link", state=wish.link)
-    return node
+    return wired(node, wish)
 
 
 def detached(node):

@@ -41,7 +41,8 @@ def test_the_articles_edit_leaves_all_else_as_it_is():
 
 def test_a_nic_without_a_source_gets_one():
     node = wiring.wired(wiring.nodes(xml(USER))[MAC2], wish(network="natnet", dev="tap9", link="down"))
-    assert wiring.form(node) == {"type": "network", "source": "natnet", "dev": "tap9", "link": "down"}
+    expected = {"type": "network", "source": "natnet", "dev": "tap9", "link": "down", "model": "virtio", "filter": None}
+    assert wiring.form(node) == expected
     assert node.find("backend") is None
 
 
@@ -116,6 +117,9 @@ class Daemon:
             "offnet": client.Network(False, True), "macnet": client.Network(True, True, bridged=False),
         }
 
+    def filters(self):
+        return {"clean-traffic", "allow-arp"}
+
     def live_xml(self, name):
         return self.domains[name].live
 
@@ -155,6 +159,13 @@ RUNNING = LIVE.replace("type='bridge'", "type='network'").replace("bridge='br0'"
         (RUNNING, {"network": "natnet", "dev": "tap3"}, [("detach", "recreate", 10.0), ("attach", "recreate", 0.0)]),
         (RUNNING, {"link": "down"}, [("update", "live", 0.0)]),
         (RUNNING, {"link": "up"}, []),
+        (RUNNING, {"model": "virtio"}, [("detach", "recreate", 10.0), ("attach", "recreate", 0.0)]),
+        (RUNNING, {"model": "e1000"}, []),
+        (RUNNING, {"filter": {"name": "clean-traffic", "parameters": {"IP": "10.0.0.2"}}}, [("update", "live", 0.0)]),
+        (RUNNING, {"filter": {}}, []),
+        (RUNNING, {"bandwidth": {"inbound": {"average": 100}}, "link": "down"}, [("update", "live", 0.0)]),
+        (RUNNING, {"bandwidth": {}}, []),
+        (RUNNING, {"filter": {"name": "clean-traffic"}, "network": "natnet"}, [("update", "replug", 1.0)]),
         (RUNNING, {"network": "old"}, []),
         (RUNNING, {"state": "absent"}, [("detach", "recreate", 0.0)]),
     ],
@@ -189,6 +200,62 @@ def test_one_that_fails_is_put_back():
     with pytest.raises(CommandFailed):
         engine._apply(room, found)
     assert wiring.form(wiring.nodes(daemon.domains["VM0"].stored)[MAC]) == wiring.form(wiring.nodes(before)[MAC])
+
+
+FILTERED = {"name": "clean-traffic", "parameters": {"IP": ["10.0.0.2", "10.0.0.3"], "DHCPSERVER": "10.0.0.1"}}
+LIMITED = {"inbound": {"average": 100, "peak": 200, "burst": 50}, "outbound": {"average": 10}}
+
+
+def test_filter_and_limits_come_change_and_go():
+    daemon = Daemon({"VM0": (xml(STORED), xml(LIVE))})
+    for number, item in enumerate((
+        {"filter": FILTERED, "bandwidth": LIMITED}, {"filter": {"name": "allow-arp"}, "bandwidth": {"outbound": {"average": 10}}},
+        {"filter": {}, "bandwidth": {}},
+    )):  # fmt: skip
+        room, found = plan(daemon, **item)
+        for op in found.ops:
+            room.apply(op)
+        assert engine.difference(found.after, room.gather()) == [], number
+        assert plan(daemon, **item)[1].ops == [] == plan(daemon)[1].ops
+        if number == 0:
+            form = found.after[f"VM0 {MAC}"]["live"]
+            assert form["filter"]["parameters"] == {"DHCPSERVER": ["10.0.0.1"], "IP": ["10.0.0.2", "10.0.0.3"]}
+            assert form["bandwidth"] == LIMITED
+    assert wiring.text(wiring.nodes(daemon.domains["VM0"].stored)[MAC]) == wiring.text(wiring.nodes(xml(STORED))[MAC])
+
+
+def test_another_model_takes_the_old_ones_driver_along():
+    nic = STORED.replace("<boot", "<driver name='vhost' queues='4'/><boot")
+    node = wiring.wired(wiring.nodes(xml(nic))[MAC], wish(model="rtl8139"))
+    assert wiring.form(node)["model"] == "rtl8139" and node.find("driver") is None and node.find("boot") is not None
+
+
+def test_the_limits_of_a_port_group_are_not_the_nics_own():
+    """A running NIC tells them; nothing is pending, and nothing to do, as long as none are declared."""
+    live = LIVE.replace("<model", "<bandwidth><inbound average='5'/></bandwidth><model")
+    found = plan(Daemon({"VM0": (xml(STORED), xml(live))}))[1]
+    assert found.ops == [] and found.after[f"VM0 {MAC}"]["pending"] == []
+
+
+@pytest.mark.parametrize(
+    ("item", "option"),
+    [
+        ({"model": "<x/>"}, "model"), ({"filter": {"parameters": {"IP": "1"}}}, "filter.name"),
+        ({"filter": {"name": "a", "parameters": {"I P": "1"}}}, "filter.parameters"),
+        ({"filter": {"name": "a", "parameters": {"IP": {}}}}, "filter.parameters"),
+        ({"bandwidth": {"inbound": {"peak": 5}}}, "bandwidth.inbound.average"),
+        ({"bandwidth": {"outbound": {"average": 0}}}, "bandwidth.outbound.average"),
+    ],
+)
+def test_what_no_model_filter_or_limit_is(item, option):
+    with pytest.raises(InvalidInput) as error:
+        wish(**item)
+    assert error.value.option == f"nics[0].{option}"
+
+
+def test_a_filter_that_is_not_there():
+    found = plan(Daemon({"VM0": (xml(STORED), None)}), filter={"name": "nosuch"})[1]
+    assert "called nosuch" in str(found.unmet[0])
 
 
 def test_live_only_refuses_and_defer_stores():

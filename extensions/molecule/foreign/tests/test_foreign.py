@@ -256,6 +256,12 @@ def site(host):
     made.up()
     yield made
     made.down()
+    left = console(
+        host,
+        "nft list ruleset; iptables-save; ip6tables-save; cat /etc/ufw/*.rules; ls /etc /etc/sysctl.d /etc/systemd/system;"
+        " ls /etc/firewalld/zones /etc/firewalld/policies 2> /dev/null; ip -br link; virsh net-list --all",
+    )
+    assert "chain" in left and not re.search("virtnet|fornat|forrou", left, re.IGNORECASE), left
 
 
 def names(result):

@@ -174,6 +174,52 @@ def test_a_stopped_guest_and_its_next_start(host, modules, made):
     assert where(host, MAC) == ("nictap0", "nicbr2")
 
 
+def test_a_filter_of_libvirts(host, modules, made):
+    """It comes and goes under a running guest, whose NIC stays where it is."""
+    held = "ebtables -t nat -L | grep -c nictap0"
+    assert host.run(held).stdout.strip() == "0"
+    declared = {"name": "clean-traffic", "parameters": {"IP": ["10.64.150.2", "10.64.150.3"]}}
+    for wish, there in ((declared, True), ({"name": "allow-arp"}, True), ({}, False)):
+        done = cycle(modules, nics=[{"guest": "VM0", "mac": MAC, "filter": wish}])
+        assert done == [("update", "stored", "none"), ("update", "running", "live")]
+        assert (host.run(held).stdout.strip() != "0") == there
+        for found in (interfaces(host), interfaces(host, "--inactive")):
+            node = found[MAC].find("filterref")
+            assert (node is not None) == there and (node is None or node.get("filter") == wish["name"])
+    assert where(host, MAC) == ("nictap0", "nicbr2")
+    assert "called nosuch" in modules("guest_nic", nics=[{"guest": "VM0", "filter": {"name": "nosuch"}}])["msg"]
+
+
+def test_another_model(host, modules, made):
+    settled(host)
+    for model in ("e1000", "virtio"):
+        nics = [{"guest": "VM0", "mac": MAC, "model": model}]
+        assert "re-creates" in modules.refused("guest_nic", disruption="live_only", nics=nics)
+        done = [one[:2] for one in cycle(modules, nics=nics)]
+        assert done == [("update", "stored"), ("detach", "running"), ("attach", "running")]
+        assert {found[MAC].find("model").get("type") for found in (interfaces(host), interfaces(host, "--inactive"))} == {model}
+        assert where(host, MAC) == ("nictap0", "nicbr2")
+
+
+def test_limits(host, modules, made):
+    """The kernel of these hosts has no HTB: a running guest cannot have them, and then its stored definition has none either."""
+    limits = {"average": 100, "peak": 200, "burst": 50}
+    nics = [{"guest": "VM0", "mac": MAC, "bandwidth": {"inbound": limits}}]
+    before = host.check_output("virsh dumpxml --inactive VM0")
+    result = modules("guest_nic", nics=nics)
+    assert result["failed"] and "running NIC" in result["msg"], result
+    assert host.check_output("virsh dumpxml --inactive VM0") == before
+    host.run_test("virsh destroy VM0")
+    try:
+        assert cycle(modules, nics=nics) == [("update", "stored", "none")]
+        found = interfaces(host, "--inactive")[MAC].find("bandwidth/inbound").attrib
+        assert found == {key: str(value) for key, value in limits.items()}
+        assert cycle(modules, nics=[{"guest": "VM0", "mac": MAC, "bandwidth": {}}]) == [("update", "stored", "none")]
+        assert host.check_output("virsh dumpxml --inactive VM0") == before
+    finally:
+        host.run_test("virsh start VM0")
+
+
 def test_refusals(host, modules, made):
     assert "no libvirt network nosuch" in modules("guest_nic", nics=[{"guest": "VM0", "network": "nosuch"}])["msg"]
     assert "no domain of that name" in modules("guest_nic", nics=[{"guest": "nobody", "network": "nicnet"}])["msg"]

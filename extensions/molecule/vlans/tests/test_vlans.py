@@ -239,7 +239,7 @@ def test_the_uplink(machine, figure):
     wrong = modules(
         "host_bridge", bridges=[{**bridge, "port_options": [{"name": "eth0", "vlans": {"tagged": ["10"]}}]}], confirm_timeout=120
     )
-    assert wrong["failed"] and "did not answer" in wrong["msg"], wrong
+    assert wrong["failed"] and "did not answer" in wrong["msg"], json.dumps(wrong, indent=1)
     assert looked(machine) == before
     right = [{**bridge, "port_options": [{"name": "eth0", "vlans": {"pvid": 10}}]}]
     try:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Unsupported
@@ -97,14 +98,23 @@ MANAGERS = {
     "ifupdown": (Ifupdown, "networking.service"),
 }
 
+_DEVICES = "/run/NetworkManager/devices"
+_UNITS = "/run/systemd/units"
+
 
 def keeper(link):
     """Return who but systemd-networkd keeps a link: C(NetworkManager), C(ifupdown) or None."""
     return _keeper(link.name, link.row["ifindex"])
 
 
+def _runs(unit):
+    """Return whether a unit is active, asked of systemd's own links; where there is no systemd, that it may be."""
+    return not os.path.isdir(_UNITS) or os.path.lexists(f"{_UNITS}/invocation:{unit}")
+
+
 def _keeper(name, index):
-    device = files.read(f"/run/NetworkManager/devices/{index}") or ""
+    # What NetworkManager writes of a link stays when it is stopped, for its next start.
+    device = (files.read(f"{_DEVICES}/{index}") or "") if _runs(networkmanager.UNIT) else ""
     if "managed=true" in device or "managed-type=full" in device or "connection-uuid=" in device:
         return "NetworkManager"
     states = (files.read("/run/network/ifstate") or "").split()
