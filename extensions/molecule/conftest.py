@@ -103,6 +103,8 @@ def pytest_collection_modifyitems(config, items):
     Of the files in SHARED_OUT each test runs on one host only, those of ON_ONE_HOST on the last, unless the whole matrix is
     asked for.
     """
+    # It takes a moment to be there, which no test should have to wait.
+    adhoc.server()
     worker = getattr(config, "workerinput", None)
     if worker is None:
         return
