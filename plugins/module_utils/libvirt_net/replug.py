@@ -35,6 +35,10 @@ IFA_F_TENTATIVE = 0x40
 DETECTION_S = 0.5
 #: Twice the longest forward delay that a network usually has, in seconds.
 FORWARDING_WAIT_S = 10
+#: libvirt sends the dnsmasq of a network that stops a signal and does not wait; on a busy host the next one finds the addresses
+#: taken. So long it is tried again, in seconds, where the error says so.
+LETS_GO_S = 5.0
+_IN_USE = "address already in use"
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,19 @@ def restart(client, host, name, change):
 
 
 def _start(client, name, xml, persistent):
+    """Start the network again, as soon as the dnsmasq of before has let go of its addresses."""
+    deadline = time.monotonic() + LETS_GO_S
+    while True:
+        try:
+            _start_once(client, name, xml, persistent)
+            return
+        except CommandFailed as error:
+            if _IN_USE not in str(error).lower() or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _start_once(client, name, xml, persistent):
     if not persistent:
         client.create_transient(name, xml)
     elif xml is None:

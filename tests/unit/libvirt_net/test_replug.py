@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import replug
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Nic
 
@@ -60,3 +61,34 @@ def test_a_port_is_moved_and_isolated():
 def test_the_way_back_is_the_other_way():
     one = change({"mtu": 1400}, {"mtu": 1450})
     assert (one.back().was, one.back().then) == (one.then, one.was)
+
+
+class Client:
+    """A daemon whose network starts when what its errors say is over."""
+
+    def __init__(self, *errors):
+        self.errors = list(errors)
+        self.started = 0
+
+    def start(self, name):
+        if self.errors:
+            raise CommandFailed(f"starting the network failed: {self.errors.pop(0)}", name)
+        self.started += 1
+
+
+IN_USE = "dnsmasq: failed to create listening socket for 10.65.1.1: Address already in use"
+
+
+def test_a_network_starts_again_when_the_old_dnsmasq_has_gone():
+    client = Client(IN_USE, IN_USE)
+    replug._start(client, "net", None, True)
+    assert client.started == 1
+
+
+@pytest.mark.parametrize(("errors", "left"), [((IN_USE, "no such bridge"), 0), ((IN_USE,) * 50, 1)])
+def test_what_does_not_go_away_is_told(monkeypatch, errors, left):
+    monkeypatch.setattr(replug, "LETS_GO_S", 0.3)
+    client = Client(*errors)
+    with pytest.raises(CommandFailed):
+        replug._start(client, "net", None, True)
+    assert client.started == 0 and len(client.errors) >= left

@@ -91,7 +91,8 @@ def test_a_daemon_that_goes_away_is_told_once_and_the_next_run_goes_on(host, mod
         assert result["failed"] and result["error"]["kind"] == "ConnectionLost", result
         assert "libvirt went away while" in result["msg"] and "run it again" in result["msg"]
         assert re.search(r"\(\d+ of 80 operations were done\)", result["msg"]) and result["changed"]
-        assert len(result["done"]) >= 30
+        # Of the fifteen before it, all but those that were begun at the same time, each with two operations.
+        assert len(result["done"]) >= 2 * (15 - 3)
         # What was cut off in the middle has its bridge, and libvirt does not know it any more.
         again = modules.run("virt_net_model", networks=MANY)
         assert ("clear", "congone15") in [(one["op"], one["name"]) for one in again["actions"]]
