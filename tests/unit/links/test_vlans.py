@@ -154,7 +154,7 @@ def test_networkmanager():
 
 def test_ifupdown():
     text = ifupdown_files.port("eth1", "br0", "virtnet-port-eth1", options={"vlans": TRUNK})
-    found = [line.partition("|| ")[2] for line in text.splitlines() if "bridge vlan" in line]
+    found = [line.partition("|| ")[2] for line in text.splitlines() if "bridge vlan " in line]
     assert found == [
         "bridge vlan del dev $IFACE vid 1-4094",
         "bridge vlan add dev $IFACE vid 20-29",
@@ -162,5 +162,15 @@ def test_ifupdown():
         "bridge vlan add dev $IFACE vid 5 pvid untagged",
     ]
     again = ifupdown_files.port("eth1", "br0", "virtnet-port-eth1", text, options={"cost": 5})
-    assert [line.partition("|| ")[2] for line in again.splitlines() if "bridge vlan" in line] == found
+    assert [line.partition("|| ")[2] for line in again.splitlines() if "bridge vlan " in line] == found
     assert "cost 5" in again
+
+
+def test_a_port_that_ifupdown_sets_up_before_its_bridge():
+    """The bridge's own default, set later, must not take a VLAN away that the port has: it is made without one."""
+    made = "ip link add name br0 type bridge"
+    text = ifupdown_files.port("eth1", "br0", "virtnet-port-eth1", options={"vlans": TRUNK})
+    assert f"{made} vlan_default_pvid 0\n" in text
+    # And again, of the file itself; a port without VLANs leaves it to the kernel.
+    assert ifupdown_files.port("eth1", "br0", "virtnet-port-eth1", text, options={}) == text
+    assert f"{made}\n" in ifupdown_files.port("eth1", "br0", "virtnet-port-eth1", options={"cost": 5})

@@ -235,7 +235,8 @@ def _bridge_lines(form, file):
     words = []
     for option, (key, default) in forms.BRIDGE_OPTIONS.items():
         value = form.get(option, default)
-        if value != default or option in ("stp", "forward_delay", "ageing"):
+        said = ("stp", "forward_delay", "ageing", *(["vlan_default_pvid"] if form.get("vlan_filtering") else []))
+        if value != default or option in said:
             words.append(f"{key} {value * 100 if option in forms.BRIDGE_TIMES else int(value)}")
     lines = [_unless_there("ip link add name $IFACE type bridge")]
     if not form.get("ipv6", True):
@@ -266,8 +267,11 @@ def _port_lines(bridge, options, of_vlans):
         return []
     # A bridge of ours may be set up after its port; one of somebody else's is not ours to make.
     here = f"[ -e /sys/class/net/{bridge} ]"
+    # Without a default: where one goes, the kernel takes its VLAN from ports that have it as their PVID, declared or not. One
+    # that comes leaves a port alone that has its VLAN, and others are not declared (vlans.check).
+    plain = " vlan_default_pvid 0" if of_vlans else ""
     lines = [
-        ("up", f"{here} || [ ! -e {path(bridge)} ] || ip link add name {bridge} type bridge"),
+        ("up", f"{here} || [ ! -e {path(bridge)} ] || ip link add name {bridge} type bridge{plain}"),
         ("up", f"[ ! -e /sys/class/net/{bridge} ] || ip link set dev $IFACE master {bridge}"),
     ]
     if options:
@@ -279,7 +283,7 @@ def _port_lines(bridge, options, of_vlans):
 def _vlan_lines(file, form, key, check, more):
     """Return the lines of a link's VLANs: those declared, else those that the file had of it."""
     if form is None:
-        return [entry for entry in file.lines if _VLAN in entry[1]]
+        return [entry for entry in file.lines if f"{_VLAN} " in entry[1]]
     # It may be in another one's, or have joined a bridge that was not set up yet.
     commands = [f"del dev $IFACE vid 1-{vlans.LAST}{more}"]
     commands += [f"add dev $IFACE vid {text} {flags}".rstrip() + more for text, flags in vlans.words(form)]
