@@ -24,7 +24,7 @@ COVERING = {
     ("kvm2", "NetworkManager", "dhcp"): (_REFUSED, _OTHERS, _SILENT, _SILENT_OUT, _DEAD),
     ("kvm1", "netplan-NetworkManager", "dhcp"): (_MOVED, _RESTARTED, _WRONG),
     ("kvm2", "netplan-NetworkManager", "static"): (_SILENT, _SILENT_OUT, _DEAD),
-    ("kvm1", "netplan-networkd", "dhcp"): (_SILENT, _SILENT_OUT, _DEAD),
+    ("kvm1", "netplan-networkd", "dhcp"): (_MOVED, _SILENT, _SILENT_OUT, _DEAD),
     ("kvm2", "netplan-networkd", "static"): (_MOVED, _RESTARTED),
     ("kvm1", "ifupdown", "static"): (_OTHERS, _SILENT, _SILENT_OUT, _DEAD),
     ("kvm2", "ifupdown", "dhcp"): (_MOVED, _RESTARTED, _WRONG, _OTHERS),

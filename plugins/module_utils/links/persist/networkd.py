@@ -23,6 +23,10 @@ _LEASES = "/run/systemd/netif/leases"
 _BUSY = ("pending", "initialized", "configuring")
 _DEAF = ("off", "no-carrier")
 WAIT_S = 30
+#: After a reload networkd has begun to set links up anew within so many seconds.
+ANEW_S = 1.5
+#: systemd's own mark of a unit that runs, made when it was started.
+_STARTED = f"/run/systemd/units/invocation:{UNIT}"
 
 
 class Networkd:
@@ -183,6 +187,7 @@ class Networkd:
         """Have networkd make links: {name: files}. One that it has not made itself it never takes for its own (systemd 257)."""
         for one in seeds.values():
             self.write(one)
+        before = {name: self._got(name) for name in self._stale()}
         self._host.run(["networkctl", "reload"], what="having systemd-networkd make the links")
         deadline = time.monotonic() + WAIT_S
         while missing := [name for name in seeds if not os.path.exists(f"/sys/class/net/{name}")]:
@@ -191,6 +196,49 @@ class Networkd:
                     f"systemd-networkd did not make it within {WAIT_S} s", missing[0], cure="See journalctl -u systemd-networkd."
                 )
             time.sleep(0.05)
+        self._await_anew(before, deadline)
+
+    def _stale(self):
+        """Return the links that a reload sets up anew, for somebody has written their file since networkd read it.
+
+        netplan does so at every daemon-reload. When networkd has read a file nobody knows, but when it was started.
+        """
+        self._listed = None
+        try:
+            started = os.lstat(_STARTED).st_mtime
+        except OSError:
+            return []
+        files_of = {
+            name: row.get("NetworkFile") or "" for name, row in self._links().items()
+            if row.get("AdministrativeState") == "configured"
+        }  # fmt: skip
+        others = {name: path for name, path in files_of.items() if not os.path.basename(path).startswith(texts.PREFIX)}
+        return [name for name, path in others.items() if os.path.exists(path) and os.stat(path).st_mtime > started]
+
+    def _got(self, name):
+        """Return the addresses of a link that can be used, and its routes."""
+        found = set()
+        for version in ("-4", "-6"):
+            for what in ("address", "route"):
+                _rc, out, _err = self._host.run(["ip", "-j", version, what, "show", "dev", name], check=False)
+                for row in json.loads(out or "[]"):
+                    found |= {one["local"] for one in row.get("addr_info", ()) if not one.get("tentative")}
+                    if "dst" in row:
+                        found.add(f"{row['dst']} {row.get('gateway')} {row.get('metric')}")
+        return found
+
+    def _await_anew(self, before, deadline):
+        """Wait until links that networkd sets up anew, at its leisure, have again what they had: till then nothing can be moved.
+
+        :param before: {link: what it had}.
+        """
+        patience = time.monotonic() + ANEW_S
+        while before and time.monotonic() < deadline:
+            time.sleep(0.1)
+            self._listed = None
+            busy = any(self._links().get(name, {}).get("AdministrativeState") in _BUSY for name in before)
+            if time.monotonic() > patience and not busy and all(self._got(name) >= had for name, had in before.items()):
+                return
 
     def let_go(self, names):
         """Nothing: networkd reads its files only when it is told to, and what it asked for by DHCP moves without it."""
