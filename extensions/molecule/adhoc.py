@@ -9,6 +9,7 @@ The imports are half of what a call costs. conftest.py has Testinfra's `host.ans
 
 from __future__ import annotations
 
+import atexit
 import functools
 import importlib
 import json
@@ -66,7 +67,10 @@ def carry_out(words, told):
 @functools.cache
 def server():
     """Return the process of this one's; it ends when its standard input does."""
-    return subprocess.Popen([sys.executable, Path(__file__)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, Path(__file__)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    # Which waits for it, too; else Python warns of a process that is left.
+    atexit.register(process.communicate)
+    return process
 
 
 def call(words):
