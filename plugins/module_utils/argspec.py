@@ -7,9 +7,14 @@
 from __future__ import annotations
 
 
+def bandwidth():
+    """Return the option of limits that networks, port groups and guests' NICs have."""
+    rates = {"type": "dict", "options": {key: {"type": "int"} for key in ("average", "peak", "burst")}}
+    return {"type": "dict", "options": {"inbound": rates, "outbound": rates}}
+
+
 def _port_options():
     """Return what a network and each of its port groups have for the NICs that join."""
-    rates = {"type": "dict", "options": {key: {"type": "int"} for key in ("average", "peak", "burst")}}
     return {
         "virtualport": {
             "type": "dict",
@@ -37,7 +42,7 @@ def _port_options():
                 },
             },
         },
-        "bandwidth": {"type": "dict", "options": {"inbound": rates, "outbound": rates}},
+        "bandwidth": bandwidth(),
     }
 
 

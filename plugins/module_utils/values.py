@@ -18,7 +18,8 @@ import unicodedata
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 
 # libvirt makes file names of them (dnsmasq/NAME.conf), nft and the shell see them in comments: no metacharacters.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,49}")
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,49}"
+_NAME = re.compile(NAME)
 # IFNAMSIZ is 16 with its NUL; dev_valid_name() in the kernel's net/core/dev.c refuses '/', ':' and white space.
 _LINK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")

@@ -74,7 +74,7 @@ options:
           inbound:
             description: Towards the guest.
             type: dict
-            suboptions:
+            suboptions: &rates
               average:
                 description: KiB a second.
                 type: int
@@ -82,21 +82,12 @@ options:
                 description: KiB a second at most.
                 type: int
               burst:
-                description: KiB that may go at O(nics[].bandwidth.inbound.peak).
+                description: KiB that may go at I(peak).
                 type: int
           outbound:
             description: From the guest.
             type: dict
-            suboptions:
-              average:
-                description: KiB a second.
-                type: int
-              peak:
-                description: KiB a second at most.
-                type: int
-              burst:
-                description: KiB that may go at O(nics[].bandwidth.outbound.peak).
-                type: int
+            suboptions: *rates
       filter:
         description:
           - A network filter of libvirt's that the NIC's frames pass. Declared whole, V({}) removes it, left alone if not given.
@@ -294,13 +285,12 @@ actions:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.virtnet.kvm.plugins.module_utils import deps, engine
+from ansible_collections.virtnet.kvm.plugins.module_utils import argspec, deps, engine
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import ports
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import wiring
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests.client import Domains
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests.nic_room import NicRoom
 
-RATES = {"average": {"type": "int"}, "peak": {"type": "int"}, "burst": {"type": "int"}}
 NIC = {
     "guest": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -311,7 +301,7 @@ NIC = {
     "dev": {"type": "str"},
     "link": {"type": "str", "choices": ["up", "down"]},
     "model": {"type": "str"},
-    "bandwidth": {"type": "dict", "options": {way: {"type": "dict", "options": RATES} for way in ("inbound", "outbound")}},
+    "bandwidth": argspec.bandwidth(),
     "filter": {"type": "dict", "options": {"name": {"type": "str"}, "parameters": {"type": "dict"}}},
 }
 

@@ -190,7 +190,7 @@ def _dnat(forward, targets, network, path, subject):
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 #: What values.name, values.ports (one port) and values.address take, in one look.
 _PLAIN = re.compile(
-    rf"[A-Za-z0-9][A-Za-z0-9_.+-]{{0,49}} ([1-9][0-9]{{0,4}}) {_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET} ([1-9][0-9]{{0,4}})"
+    rf"{values.NAME} ([1-9][0-9]{{0,4}}) {_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET} ([1-9][0-9]{{0,4}})"
 )
 _PLAIN_KEYS = {"name", "type", "protocol", "listen", "to"}
 _PROTOCOLS = {"tcp": ("tcp",), "udp": ("udp",), "both": ("tcp", "udp")}

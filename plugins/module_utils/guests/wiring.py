@@ -19,7 +19,7 @@ try:
 except ImportError:  # pragma: no cover - deps.require() answers for it
     etree = None
 
-from ansible_collections.virtnet.kvm.plugins.module_utils import model_ports, names, values
+from ansible_collections.virtnet.kvm.plugins.module_utils import bandwidth_xml, model_ports, names, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import domain
 
@@ -186,17 +186,8 @@ def form(node, bandwidth=False):
         "link": link.get("state", "up") if link is not None else "up",
         "model": node.find("model").get("type") if node.find("model") is not None else None,
         "filter": _filter_of(node.find("filterref")),
-        **({"bandwidth": _bandwidth_of(node.find("bandwidth"))} if bandwidth else {}),
+        **({"bandwidth": bandwidth_xml.parse(node)} if bandwidth else {}),
     }
-
-
-def _bandwidth_of(node):
-    found = {}
-    for way in ("inbound", "outbound"):
-        one = node.find(way) if node is not None else None
-        if one is not None:
-            found[way] = {key: int(one.get(key)) for key in model_ports.RATES if one.get(key)}
-    return found or None
 
 
 def _filter_of(node):
@@ -214,13 +205,6 @@ def _replaced(node, tag, new):
         node.remove(old)
     if new is not None:
         node.append(new)
-
-
-def _bandwidth(rates):
-    node = etree.Element("bandwidth")
-    for way, one in rates.items():
-        etree.SubElement(node, way, {key: str(value) for key, value in one.items()})
-    return node
 
 
 def _filterref(declared):
@@ -264,7 +248,7 @@ def wired(node, wish):
         # It is of the old model's kind: queues, offloads, vhost.
         _replaced(node, "driver", None)
     if wish.bandwidth is not None and (now["bandwidth"] or {}) != wish.bandwidth:
-        _replaced(node, "bandwidth", _bandwidth(wish.bandwidth) if wish.bandwidth else None)
+        _replaced(node, "bandwidth", bandwidth_xml.element(wish.bandwidth) if wish.bandwidth else None)
     if wish.filter is not None and (now["filter"] or {}) != wish.filter:
         _replaced(node, "filterref", _filterref(wish.filter) if wish.filter else None)
     return node

@@ -26,6 +26,7 @@ OURS = "ansible_collections.virtnet.kvm.plugins.module_utils"
 KIND = {
     # The ground that all stand on.
     "argspec": "pure",
+    "bandwidth_xml": "pure",
     "contract": "pure",
     "daemon": "effects",
     "errors": "pure",
@@ -128,6 +129,7 @@ KIND = {
     "links/persist/ifupdown_files": "pure",
     "links/persist/ifupdown_stanzas": "pure",
     "links/persist/networkd": "effects",
+    "links/persist/units": "effects",
     "links/persist/networkmanager": "effects",
     "links/persist/networkmanager_files": "pure",
     "links/persist/networkd_files": "pure",

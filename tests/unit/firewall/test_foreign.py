@@ -12,6 +12,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.foreign impor
     firewalld_text,
     needs,
     nft_text,
+    xtables,
     xtables_text,
 )
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.foreign.needs import FORWARD, INPUT, Need
@@ -115,6 +116,38 @@ def test_nothing_is_left_of_it():
         "*filter", "-D FORWARD -j VIRTNET_FORWARD", "-F VIRTNET_FORWARD", "-X VIRTNET_FORWARD", "COMMIT",
     ]
     assert xtables_text.transaction(saved(""), {}) == ""
+
+
+OPENED = "-A FORWARD -j VIRTNET_FORWARD\n-A VIRTNET_FORWARD -i old0 -j ACCEPT"
+CALL = f"{xtables.command(4)} {' '.join(xtables.WAIT)}"
+
+
+@pytest.mark.parametrize(
+    ("rules", "wanted", "lines"),
+    [
+        ("", {}, []),
+        (OPENED, {FORWARD: ("FORWARD", ["-i old0 -j ACCEPT"])}, []),
+        (
+            "", {FORWARD: ("FORWARD", ["-i n0 -j ACCEPT"])},
+            [
+                f"{CALL} -D FORWARD -j VIRTNET_FORWARD 2> /dev/null",
+                f"{CALL} -F VIRTNET_FORWARD && {CALL} -X VIRTNET_FORWARD",
+            ],
+        ),
+        (OPENED, {FORWARD: ("FORWARD", ["-i n0 -j ACCEPT"])}, [":VIRTNET_FORWARD - [0:0]", "-A VIRTNET_FORWARD -i old0 -j ACCEPT"]),
+        (OPENED, {}, [":VIRTNET_FORWARD - [0:0]", "-A VIRTNET_FORWARD -i old0 -j ACCEPT"]),
+        (OPENED, {FORWARD: ("DOCKER-USER", ["-i old0 -j ACCEPT"])}, [f"{CALL} -D DOCKER-USER -j VIRTNET_FORWARD 2> /dev/null"]),
+    ],
+)  # fmt: skip
+def test_the_way_back_of_openings(monkeypatch, rules, wanted, lines):
+    monkeypatch.setattr(xtables, "UFW_RULES", {})
+    room = xtables.Xtables(None)
+    room._saved = {4: saved(rules)}
+    _files, found = room.undo({4: wanted})
+    assert bool(found) == bool(lines)
+    for line in lines:
+        assert line in found
+    assert "n0" not in "\n".join(found)
 
 
 def test_the_block_of_ufw_goes_without_a_trace():

@@ -98,7 +98,7 @@ def parse(tree, mark=None):
         "routes": _sort_routes([_route(one) for one in tree.iterfind("route")]),
         "virtualport": ports.parse_virtualport(tree),
         "vlan": ports.parse_vlan(tree),
-        "bandwidth": ports.parse_bandwidth(tree),
+        "bandwidth": ports.PARSERS["bandwidth"](tree),
         "portgroups": ports.parse_portgroups(tree),
     }
 

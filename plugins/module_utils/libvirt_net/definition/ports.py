@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+from ansible_collections.virtnet.kvm.plugins.module_utils import bandwidth_xml
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import xml
-from ansible_collections.virtnet.kvm.plugins.module_utils.model_ports import PORT_PARAMETERS, RATES
+from ansible_collections.virtnet.kvm.plugins.module_utils.model_ports import PORT_PARAMETERS
 from ansible_collections.virtnet.kvm.plugins.module_utils.values import plain_uuid
 
 
@@ -34,18 +35,6 @@ def parse_vlan(parent):
     return {"trunk": trunk, "tags": sorted(tags, key=lambda row: row["id"])}
 
 
-def parse_bandwidth(parent):
-    node = parent.find("bandwidth")
-    if node is None:
-        return None
-    bandwidth = {}
-    for way in ("inbound", "outbound"):
-        one = node.find(way)
-        if one is not None:
-            bandwidth[way] = {key: int(one.get(key)) for key in RATES if one.get(key)}
-    return bandwidth or None
-
-
 def parse_portgroups(tree):
     groups = [
         {
@@ -59,7 +48,7 @@ def parse_portgroups(tree):
     return sorted(groups, key=lambda row: row["name"])
 
 
-PARSERS = {"virtualport": parse_virtualport, "vlan": parse_vlan, "bandwidth": parse_bandwidth}
+PARSERS = {"virtualport": parse_virtualport, "vlan": parse_vlan, "bandwidth": bandwidth_xml.parse}
 
 
 # -- writing -----------------------------------------------------------------------------------------------------
@@ -80,14 +69,7 @@ def _vlan(vlan):
     return node
 
 
-def _bandwidth(bandwidth):
-    node = xml.element("bandwidth")
-    for way, rates in bandwidth.items():
-        node.append(xml.element(way, **rates))
-    return node
-
-
-MAKERS = {"virtualport": _virtualport, "vlan": _vlan, "bandwidth": _bandwidth}
+MAKERS = {"virtualport": _virtualport, "vlan": _vlan, "bandwidth": bandwidth_xml.element}
 
 
 def portgroup_element(row):

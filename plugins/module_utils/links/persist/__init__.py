@@ -7,11 +7,10 @@
 from __future__ import annotations
 
 import json
-import os
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Unsupported
-from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import networkd, networkmanager
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import networkd, networkmanager, units
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist.ifupdown import Ifupdown
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist.networkd import Networkd
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist.networkmanager import NetworkManager
@@ -99,7 +98,6 @@ MANAGERS = {
 }
 
 _DEVICES = "/run/NetworkManager/devices"
-_UNITS = "/run/systemd/units"
 
 
 def keeper(link):
@@ -107,14 +105,9 @@ def keeper(link):
     return _keeper(link.name, link.row["ifindex"])
 
 
-def _runs(unit):
-    """Return whether a unit is active, asked of systemd's own links; where there is no systemd, that it may be."""
-    return not os.path.isdir(_UNITS) or os.path.lexists(f"{_UNITS}/invocation:{unit}")
-
-
 def _keeper(name, index):
     # What NetworkManager writes of a link stays when it is stopped, for its next start.
-    device = (files.read(f"{_DEVICES}/{index}") or "") if _runs(networkmanager.UNIT) else ""
+    device = (files.read(f"{_DEVICES}/{index}") or "") if units.may_run(networkmanager.UNIT) else ""
     if "managed=true" in device or "managed-type=full" in device or "connection-uuid=" in device:
         return "NetworkManager"
     states = (files.read("/run/network/ifstate") or "").split()

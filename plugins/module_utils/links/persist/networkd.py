@@ -14,8 +14,9 @@ import time
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, Unsupported
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, sysctl
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, iproute2, sysctl
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import networkd_files as texts
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import units
 
 UNIT = "systemd-networkd.service"
 _FOLDERS = ("/etc/systemd/network", "/run/systemd/network", "/usr/lib/systemd/network", "/lib/systemd/network")
@@ -25,8 +26,6 @@ _DEAF = ("off", "no-carrier")
 WAIT_S = 30
 #: After a reload networkd has begun to set links up anew within so many seconds.
 ANEW_S = 1.5
-#: systemd's own mark of a unit that runs, made when it was started.
-_STARTED = f"/run/systemd/units/invocation:{UNIT}"
 
 
 class Networkd:
@@ -187,7 +186,7 @@ class Networkd:
         """Have networkd make links: {name: files}. One that it has not made itself it never takes for its own (systemd 257)."""
         for one in seeds.values():
             self.write(one)
-        before = {name: self._got(name) for name in self._stale()}
+        before = self._got(self._stale())
         self._host.run(["networkctl", "reload"], what="having systemd-networkd make the links")
         deadline = time.monotonic() + WAIT_S
         while missing := [name for name in seeds if not os.path.exists(f"/sys/class/net/{name}")]:
@@ -204,9 +203,8 @@ class Networkd:
         netplan does so at every daemon-reload. When networkd has read a file nobody knows, but when it was started.
         """
         self._listed = None
-        try:
-            started = os.lstat(_STARTED).st_mtime
-        except OSError:
+        started = units.since(UNIT)
+        if started is None:
             return []
         files_of = {
             name: row.get("NetworkFile") or "" for name, row in self._links().items()
@@ -215,17 +213,17 @@ class Networkd:
         others = {name: path for name, path in files_of.items() if not os.path.basename(path).startswith(texts.PREFIX)}
         return [name for name, path in others.items() if os.path.exists(path) and os.stat(path).st_mtime > started]
 
-    def _got(self, name):
-        """Return the addresses of a link that can be used, and its routes."""
-        found = set()
-        for version in ("-4", "-6"):
-            for what in ("address", "route"):
-                _rc, out, _err = self._host.run(["ip", "-j", version, what, "show", "dev", name], check=False)
-                for row in json.loads(out or "[]"):
-                    found |= {one["local"] for one in row.get("addr_info", ()) if not one.get("tentative")}
-                    if "dst" in row:
-                        found.add(f"{row['dst']} {row.get('gateway')} {row.get('metric')}")
-        return found
+    def _got(self, names):
+        """Return {link: its addresses and routes, those that came by DHCP or router advertisement too}."""
+        links = iproute2.read(self._host) if names else {}
+        return {
+            name: {
+                *links[name].form["addresses"], *(row["local"] for row in links[name].dynamic),
+                *(str(one) for one in forms.all_routes(links[name].form)),
+                *(str(forms.route(row)) for row in links[name].dynamic_routes),
+            }
+            for name in names if name in links
+        }  # fmt: skip
 
     def _await_anew(self, before, deadline):
         """Wait until links that networkd sets up anew, at its leisure, have again what they had: till then nothing can be moved.
@@ -237,7 +235,10 @@ class Networkd:
             time.sleep(0.1)
             self._listed = None
             busy = any(self._links().get(name, {}).get("AdministrativeState") in _BUSY for name in before)
-            if time.monotonic() > patience and not busy and all(self._got(name) >= had for name, had in before.items()):
+            if time.monotonic() < patience or busy:
+                continue
+            now = self._got(before)
+            if all(now.get(name, had) >= had for name, had in before.items()):
                 return
 
     def let_go(self, names):
