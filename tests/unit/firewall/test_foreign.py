@@ -119,6 +119,7 @@ def test_nothing_is_left_of_it():
 
 
 OPENED = "-A FORWARD -j VIRTNET_FORWARD\n-A VIRTNET_FORWARD -i old0 -j ACCEPT"
+AS_OPENED = [":VIRTNET_FORWARD - [0:0]", "-A VIRTNET_FORWARD -i old0 -j ACCEPT"]
 CALL = f"{xtables.command(4)} {' '.join(xtables.WAIT)}"
 
 
@@ -134,8 +135,8 @@ CALL = f"{xtables.command(4)} {' '.join(xtables.WAIT)}"
                 f"{CALL} -F VIRTNET_FORWARD && {CALL} -X VIRTNET_FORWARD",
             ],
         ),
-        (OPENED, {FORWARD: ("FORWARD", ["-i n0 -j ACCEPT"])}, [":VIRTNET_FORWARD - [0:0]", "-A VIRTNET_FORWARD -i old0 -j ACCEPT"]),
-        (OPENED, {}, [":VIRTNET_FORWARD - [0:0]", "-A VIRTNET_FORWARD -i old0 -j ACCEPT"]),
+        (OPENED, {FORWARD: ("FORWARD", ["-i n0 -j ACCEPT"])}, AS_OPENED),
+        (OPENED, {}, AS_OPENED),
         (OPENED, {FORWARD: ("DOCKER-USER", ["-i old0 -j ACCEPT"])}, [f"{CALL} -D DOCKER-USER -j VIRTNET_FORWARD 2> /dev/null"]),
     ],
 )  # fmt: skip
