@@ -9,8 +9,10 @@ from __future__ import annotations
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import models
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.foreign import (
+    firewalld,
     firewalld_text,
     needs,
+    nft_chains,
     nft_text,
     xtables,
     xtables_text,
@@ -149,6 +151,27 @@ def test_the_way_back_of_openings(monkeypatch, rules, wanted, lines):
     for line in lines:
         assert line in found
     assert "n0" not in "\n".join(found)
+
+
+def test_the_way_back_in_chains_of_nft():
+    """Each changed chain as it was: what was there again, what was not gone; one that stays so is not touched."""
+    same, was, new = (("inet", "site", name) for name in ("same", "was", "new"))
+    room = nft_chains.Chains(None)
+    room._found = {same: [("iifname a accept", "7")], was: [("iifname b accept", "8")]}
+    found = "\n".join(room.undo({same: ["iifname a accept"], new: ["iifname c accept"]}))
+    assert 'insert rule inet site was iifname b accept comment "virtnet.kvm"' in found and "delete rule inet site new" in found
+    assert "inet site same" not in found and "iifname c" not in found
+    assert room.undo({same: ["iifname a accept"], was: ["iifname b accept"]}) == []
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_the_way_back_in_firewalld(running):
+    room = firewalld.Firewalld(None)
+    room._running, room._files = running, {"virtnet-nat": "before", "virtnet-out": "same"}
+    paths, commands = room.undo({"virtnet-nat": ("after", ""), "virtnet-out": ("same", ""), "virtnet-in": ("new", "")})
+    assert paths == ["/etc/firewalld/policies/virtnet-in.xml", "/etc/firewalld/zones/virtnet-nat.xml"]
+    assert commands == ["firewall-cmd --reload"] * running
+    assert room.undo({"virtnet-nat": ("before", ""), "virtnet-out": ("same", "")}) == ([], [])
 
 
 def test_the_block_of_ufw_goes_without_a_trace():

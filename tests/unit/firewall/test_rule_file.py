@@ -108,5 +108,8 @@ def test_plain_forwards_take_the_short_way():
             rule_file._item({**PLAIN, **more}, rule_file._SPEC, "src[0]", None), "src[0]", {}
         )
     other = {"to": {"address": "fd00::5", "ports": "80"}}
+    for number in ("0", "65536", "99999"):
+        assert entries.plain_forward({**PLAIN, "listen": {"ports": number}}) is None
+        assert entries.plain_forward({**PLAIN, "to": {"address": "10.9.0.5", "ports": number}}) is None
     for more in ({"state": "present"}, {"listen": {"ports": 8080}}, other, {"sources": []}, {"name": 5}):
         assert entries.plain_forward({**PLAIN, **more}) is None

@@ -174,6 +174,14 @@ def test_names_that_nft_does_not_take_as_chains(parse):
     assert 'log prefix "virtnet a.b+c-d: " group 64' in ruleset.tables([network], {})[0]
 
 
+def test_questions_for_a_closed_hosts_addresses_are_logged_where_the_network_says_so(parse):
+    for logging in (False, True):
+        [network] = parse({"name": "lab", "model": "isolated", "bridge": "labbr0", "policy": {"log_drops": logging}})
+        arp = ruleset.tables([network], {})[2]
+        for words in ('"labbr0" : jump log_', 'log prefix "virtnet lab: "', "request goto refuse"):
+            assert (words in arp) == logging
+
+
 def test_an_error_from_a_closed_network_is_about_its_own_guests(parse):
     """Isolated guests, and those of deny_host, towards the host; a network of which no subnet is known sends none."""
     closed = {"name": "db", "model": "routed", "addresses": ["10.70.2.1/24"], "policy": {"deny_host": True}}

@@ -224,3 +224,9 @@ def test_the_shell_can_read_its_text():
     text = "\n".join([shell.functions(), shell.making("br0"), *shell.adoption(["br0", "eth0"], afresh=True)])
     subprocess.run(["sh", "-n"], input=text, text=True, check=True)
     assert "@" not in text
+
+
+def test_a_bridge_that_looks_at_vlans_says_its_default():
+    """Its port may have made it without one."""
+    assert "vlan_default_pvid" not in texts.link(BARE)
+    assert "vlan_default_pvid 1" in texts.link({**BARE, "vlan_filtering": True, "vlan_default_pvid": 1})
