@@ -9,19 +9,21 @@ SHELL := /bin/bash
 MODEL ?= nat
 LAB ?= lab
 HOST ?= kvm1
+# How many KVM hosts make lab boots, if not the two of the role lab_hosts.
+HOSTS ?=
 # Passed on to the command behind the target: make lab ARGS='--check --diff', make test ARGS='--only units'.
 ARGS ?=
 PURGE ?=
 
 lab_down_args = $(if $(filter-out 0 no false,$(PURGE)),--purge) $(filter-out $(if $(filter-out 0 no false,$(PURGE)),--purge),$(ARGS))
-export LAB
+export LAB HOSTS
 
 .PHONY: help lab lab-down lab-shell lab-status test test-full bench lint sanity units docs changelog build venv clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  Variables: MODEL=nat LAB=lab HOST=kvm1 PURGE=1 ARGS='…' (options for the command behind the target)"
+	@echo "  Variables: MODEL=nat HOSTS=3 LAB=lab HOST=kvm1 PURGE=1 ARGS='…' (options for the command behind the target)"
 
 lab: ## Boot the lab's KVM hosts, run the playbook of MODEL on them, show the proof
 	@tools/lab.sh play $(MODEL) $(ARGS)

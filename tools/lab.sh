@@ -5,7 +5,7 @@
 #
 # lab.sh play MODEL [ansible-playbook's options]: boot the lab, run the model's playbook on its hosts, leave it up
 # lab.sh down [--purge] | status | shell HOST | exec HOST -- COMMAND
-# The lab is the one that LAB names.
+# The lab is the one that LAB names; HOSTS is how many KVM hosts it has, if not those of the role's defaults.
 
 # shellcheck source=tools/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -38,7 +38,7 @@ play() {
     "$ROOT/tools/venv.sh" lab
     python=$VENV/bin/python
     virtnet_lab preflight
-    virtnet_lab up
+    virtnet_lab up ${HOSTS:+--kvm-hosts "$HOSTS"}
     say "ansible-playbook playbooks/${playbook##*/} on the lab's hosts"
     as_root env "PATH=$VENV/bin:$PATH" "ANSIBLE_CONFIG=$ROOT/ansible.cfg" \
         "ANSIBLE_COLLECTIONS_PATH=$BUILD${ANSIBLE_COLLECTIONS_PATH:+:$ANSIBLE_COLLECTIONS_PATH}" \

@@ -234,6 +234,28 @@ def network_options():
     }
 
 
+def guest_options():
+    """Return the argument spec of one item of C(guests), the data model's kvm_guests; its documentation is guest_vm's."""
+    nic = {
+        "network": {"type": "str", "required": True},
+        "mac": {"type": "str"},
+        "dev": {"type": "str"},
+        "addresses": {"type": "list", "elements": "str"},
+        "gateway": {"type": "list", "elements": "str"},
+        "link": {"type": "str", "choices": ["up", "down"], "default": "up"},
+    }
+    return {
+        "name": {"type": "str", "required": True},
+        "host": {"type": "str"},
+        "image": {"type": "str", "default": "builtin"},
+        "memory_mb": {"type": "int", "default": 128},
+        "vcpus": {"type": "int", "default": 1},
+        "state": {"type": "str", "choices": ["running", "stopped", "absent"], "default": "running"},
+        "user_data": {"type": "raw", "no_log": True},
+        "nics": {"type": "list", "elements": "dict", "default": [], "options": nic},
+    }
+
+
 def convergence_options():
     """Return what converging or planning libvirt networks takes besides the networks."""
     return {

@@ -141,6 +141,19 @@ def _guest_to_host(network, protocol, port):
     return _yes(network.model)
 
 
+def resolves(network, name):
+    """Return the Verdict on whether a network's DNS server answers with an address for a name that is outside of it.
+
+    libvirt's server asks nobody else for an isolated network, unless forwarders are declared: names would be a way out.
+    """
+    dns = network.dns
+    asks = dns is not None and (dns.forwarders or dns.forward_zones)
+    here = dns is not None and any(name.rstrip(".") in names for _address, names in dns.hosts or ())
+    if network.model != "isolated" or asks or here:
+        return _yes("services of the host")
+    return _no("isolated: nobody outside is asked for names")
+
+
 def _host_to_guest(network):
     if network.model == "isolated":
         return _no("isolated")

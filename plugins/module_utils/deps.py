@@ -18,15 +18,21 @@ PACKAGES = {
 INTERPRETERS = ("/usr/bin/python3", "/usr/libexec/platform-python")
 
 
-def require(module, *names):
-    """Make sure that C(names) can be imported; else respawn under the system's Python, else fail_json."""
+def missing_of(names):
+    """Return those of C(names) that cannot be imported; respawn under the system's Python first, where that has them."""
     missing = [name for name in names if importlib.util.find_spec(name) is None]
-    if not missing:
-        return
-    if not has_respawned():
+    if missing and not has_respawned():
         interpreter = probe_interpreters_for_module(INTERPRETERS, missing[0])
         if interpreter:
             respawn_module(interpreter)
+    return missing
+
+
+def require(module, *names):
+    """Make sure that C(names) can be imported; else respawn under the system's Python, else fail_json."""
+    missing = missing_of(names)
+    if not missing:
+        return
     packages = sorted({PACKAGES[name] for name in missing})
     module.fail_json(
         msg=f"The Python libraries {', '.join(missing)} are missing on this host. "

@@ -389,31 +389,11 @@ actions:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.virtnet.kvm.plugins.module_utils import deps, engine
+from ansible_collections.virtnet.kvm.plugins.module_utils import argspec, deps, engine
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import ports
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import spec
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests.client import Domains
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests.room import GuestRoom
-
-NIC = {
-    "network": {"type": "str", "required": True},
-    "mac": {"type": "str"},
-    "dev": {"type": "str"},
-    "addresses": {"type": "list", "elements": "str"},
-    "gateway": {"type": "list", "elements": "str"},
-    "link": {"type": "str", "choices": ["up", "down"], "default": "up"},
-}
-GUEST = {
-    "name": {"type": "str", "required": True},
-    "host": {"type": "str"},
-    "image": {"type": "str", "default": "builtin"},
-    "memory_mb": {"type": "int", "default": spec.MEMORY_MB},
-    "vcpus": {"type": "int", "default": 1},
-    "state": {"type": "str", "choices": ["running", "stopped", "absent"], "default": "running"},
-    "user_data": {"type": "raw", "no_log": True},
-    "nics": {"type": "list", "elements": "dict", "default": [], "options": NIC},
-}
-
 
 #: What Ansible itself puts there.
 HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
@@ -449,7 +429,7 @@ def take_user_data(module):
 def main():
     module = Module(
         argument_spec={
-            "guests": {"type": "list", "elements": "dict", "required": True, "options": GUEST},
+            "guests": {"type": "list", "elements": "dict", "required": True, "options": argspec.guest_options()},
             "inventory_host": {"type": "str"},
             # Public keys are no secret.
             "authorized_keys": {"type": "list", "elements": "str", "no_log": False},

@@ -11,7 +11,15 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.virtnet.kvm.plugins.module_utils import argspec
 from ansible_collections.virtnet.kvm.plugins.plugin_utils.plain import plain
 
-SPEC = {"networks": {"type": "list", "elements": "dict", "required": True, "options": argspec.network_options()}}
+NETWORKS = {"networks": {"type": "list", "elements": "dict", "required": True, "options": argspec.network_options()}}
+GUESTS = {"guests": {"type": "list", "elements": "dict", "required": True, "options": argspec.guest_options()}}
+
+
+def _checked(spec, key, items, name):
+    checked = ArgumentSpecValidator(spec).validate({key: plain(items)})
+    if checked.error_messages:
+        raise AnsibleFilterError(f"virtnet.kvm.{name}: {'; '.join(checked.error_messages)}")
+    return checked.validated_parameters[key]
 
 
 def networks(items, name):
@@ -19,7 +27,9 @@ def networks(items, name):
 
     :param name: of the filter, for the error.
     """
-    checked = ArgumentSpecValidator(SPEC).validate({"networks": plain(items)})
-    if checked.error_messages:
-        raise AnsibleFilterError(f"virtnet.kvm.{name}: {'; '.join(checked.error_messages)}")
-    return checked.validated_parameters["networks"]
+    return _checked(NETWORKS, "networks", items, name)
+
+
+def guests(items, name):
+    """Return guest items with their values converted, without their user data, which no filter needs."""
+    return _checked(GUESTS, "guests", [{key: one[key] for key in one if key != "user_data"} for one in items], name)

@@ -38,7 +38,7 @@ def port_text(ports):
 
 
 def network_entry(network):
-    """Return the stored form of a Network: what the filter needs of it, in the data model's own names."""
+    """Return the stored form of a Network: what the filter, and its removal, need of it, in the data model's own names."""
     of_addresses = {one.network for one in network.addresses or ()}
     dhcp = network.dhcp
     policy = network.policy
@@ -50,6 +50,7 @@ def network_entry(network):
         "firewall": network.firewall,
         "attach": network.attach,
         "uplink": network.uplink,
+        **_for_removal(network),
         "addresses": None if network.addresses is None else [plain(one) for one in network.addresses],
         "subnets": [plain(one) for one in network.subnets if one not in of_addresses],
         "dhcp": None if dhcp is None else {
@@ -76,6 +77,15 @@ def network_entry(network):
             **({"rate": _limits(policy.rate)} if _limits(policy.rate) else {}),
         },
     }
+
+
+def _for_removal(network):
+    """Return what the filter does not need, and whoever takes the network down must know."""
+    wish = network.declared.get("return_routes") or {}
+    found = {"carrier_tap": network.carrier_tap} if network.carrier_tap else {}
+    if (wish.get("mode") or "none") != "none":
+        found["return_routes"] = {"mode": wish["mode"], "peers": list(wish.get("peers") or ())}
+    return found
 
 
 def _limits(rate):

@@ -189,7 +189,7 @@ def mark_of(tree):
     return facts if isinstance(facts, dict) else {}
 
 
-def _mebibytes(node):
+def mebibytes(node):
     units = {"b": 1, "KB": 10**3, "KiB": 1 << 10, "k": 1 << 10, "MiB": 1 << 20, "M": 1 << 20, "GiB": 1 << 30, "G": 1 << 30}
     return int(node.text) * units[node.get("unit", "KiB")] // (1 << 20)
 
@@ -218,7 +218,7 @@ def parse(xml):
     form = {
         "image": facts.get("image"),
         "accelerator": {"kvm": "kvm", "qemu": "tcg"}.get(tree.get("type"), tree.get("type")),
-        "memory_mb": _mebibytes(tree.find("memory")),
+        "memory_mb": mebibytes(tree.find("memory")),
         "vcpus": int(tree.findtext("vcpu")),
         "hostname": facts.get("hostname"),
         "authorized_keys": facts.get("authorized_keys", []),

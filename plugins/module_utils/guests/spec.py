@@ -91,7 +91,7 @@ def parse_guests(items, host, authorized_keys=None):
     keys = None
     if authorized_keys is not None:
         keys = tuple(_key(key, f"authorized_keys[{number}]") for number, key in enumerate(authorized_keys))
-    guests = [_guest(item, host, keys, f"guests[{number}]") for number, item in enumerate(items)]
+    guests = [parse_guest(item, host, f"guests[{number}]", keys) for number, item in enumerate(items)]
     _unique(((guest.name, f"{guest.option}.name") for guest in guests), "guest")
     present = [guest for guest in guests if guest.state != "absent"]
     _unique(((nic.mac, f"{nic.option}.mac") for guest in present for nic in guest.nics), "MAC address")
@@ -125,7 +125,8 @@ def _key(text, option):
     return text.strip()
 
 
-def _guest(item, host, keys, option):
+def parse_guest(item, host, option, keys=None):
+    """Return the Guest of one item of kvm_guests; raise InvalidInput with the path of the option."""
     name = values.name(item["name"], f"{option}.name")
     if not _HOSTNAME_UNFIT.sub("-", name).strip("-"):
         raise InvalidInput(f"{name!r} leaves nothing for a host name", name, f"{option}.name", "Use a letter or a digit.")

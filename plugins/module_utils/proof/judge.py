@@ -77,9 +77,10 @@ def _path(cell, sent):
     return f"via {cell['via']}" if cell["via"] else "by the sender's routes"
 
 
-def _dns(sent):
+def _dns(cell, sent):
     if sent["replied_ms"] is None:
-        return "no", "no answer" + (f", {sent['refused']}" if sent["refused"] else "")
+        # That a name is not to be resolved is the server's to say: one that is dead proves nothing.
+        return "unknown" if cell["expected"] == "no" else "no", "no answer" + (f", {sent['refused']}" if sent["refused"] else "")
     if sent["rcode"]:
         return "no", DNS_ERRORS.get(sent["rcode"], f"rcode {sent['rcode']}")
     return ("yes", "answered") if sent["answers"] else ("no", "answered, with no address")
@@ -126,7 +127,7 @@ def _seen(cell, evidence, controls):
         return "unknown", error or "the sender did not say what it sent", None, None
     path = _path(cell, sent)
     if cell["protocol"] == "dns":
-        return (*_dns(sent), path, ", ".join(str(one) for one in sent["answers"] or []) or None)
+        return (*_dns(cell, sent), path, ", ".join(str(one) for one in sent["answers"] or []) or None)
     arrival = evidence.arrival(cell) if cell["receiver"] else None
     if arrival:
         return (*_arrived(cell, sent, arrival["source"]), path, arrival["source"])
@@ -148,6 +149,7 @@ def judge(plan, results):
         seen, why, path, source = _seen(cell, evidence, controls)
         sent = evidence.sent(cell) if cell["token"] is not None else None
         row = {key: cell[key] for key in COPIED}
+        row["networks"] = cell.get("networks", [])
         row.update(
             seen=seen, ok=cell["expected"] in (None, seen), why=why, path=path, source_seen=source,
             source_expected=cell["source_expected"], replied=bool(sent and sent["replied_ms"] is not None),

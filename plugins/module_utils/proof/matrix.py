@@ -67,6 +67,7 @@ class Builder:
             "reply": bool(reply), "control": control, "token": None, "via": how.get("via"), "forward": forward,
             "sender": [src.host, src.process], "receiver": [dst.host, dst.process],
         }
+        cell["networks"] = list(dict.fromkeys(f"{one.network.name}@{one.host}" for one in (src, dst) if one.kind == "guest"))
         cell["problem"] = src.problems.get(version) or dst.problems.get(version)
         if cell["problem"] is None and address is None:
             cell["problem"] = f"{dst.label} has no {family(version)} address"
@@ -239,7 +240,8 @@ class Builder:
                 if gateway is None or not verdict.allowed or not guest.has(version):
                     continue
                 for name in self.dns_names:
-                    self.add(guest, server, version, "dns", str(gateway), verdict, port=DNS_PORT, name=name)
+                    found = contract.resolves(network, name)
+                    self.add(guest, server, version, "dns", str(gateway), found, port=DNS_PORT, name=name)
 
     def exceptions(self):
         """What a policy opens by port: the first port of each range."""

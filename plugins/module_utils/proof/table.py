@@ -78,7 +78,25 @@ def table(proof):
         lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in grid]
         lines.insert(1, "  ".join("-" * width for width in widths))
     lines += [f"Note: {note}" for note in proof["notes"]]
-    return [*lines, *told(proof), summary(proof)]
+    return [*lines, *networks(cells), *told(proof), summary(proof)]
+
+
+def networks(cells):
+    """Return a line for each network of each host, where there are several: its cells, and how many were as declared."""
+    mine = {}
+    for cell in cells:
+        for one in cell["networks"]:
+            mine.setdefault(one, []).append(cell)
+    if len({one.rpartition("@")[0] for one in mine}) < 2:
+        return []
+    grid = [["network", "cells", "yes ✓", "no ✓", "✗"]]
+    for one, rows in sorted(mine.items(), key=lambda pair: pair[0].rpartition("@")[::-1]):
+        good = [sum(cell["ok"] and cell["seen"] == seen for cell in rows) for seen in ("yes", "no")]
+        grid.append([one, *(str(number) for number in (len(rows), *good, sum(not cell["ok"] for cell in rows)))])
+    widths = [max(len(line[number]) for line in grid) for number in range(len(grid[0]))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in grid]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return lines
 
 
 def told(proof):

@@ -88,7 +88,14 @@ KIND = {
     "guests/cloudinit": "pure",
     "guests/cpio": "pure",
     "guests/domain": "pure",
+    "fleet/clashes": "pure",
+    "fleet/declared": "pure",
+    "fleet/plan": "pure",
+    "fleet/pools": "pure",
+    "fleet/problems": "pure",
+    "fleet/reservations": "pure",
     "guests/images": "effects",
+    "guests/inventory": "effects",
     "guests/kernel": "effects",
     "guests/kvm_probe": "effects",
     "guests/nic_room": "effects",
@@ -156,7 +163,7 @@ KIND = {
 }
 #: What pure code may import besides the pure files of ours.
 HARMLESS = {
-    "__future__", "abc", "base64", "binascii", "collections", "configparser", "copy", "dataclasses", "enum", "fnmatch",
+    "__future__", "abc", "base64", "binascii", "bisect", "collections", "configparser", "copy", "dataclasses", "enum", "fnmatch",
     "functools", "hashlib", "io", "ipaddress", "itertools", "json", "lxml", "math", "operator", "re", "shlex", "stat", "string",
     "struct", "textwrap", "typing", "unicodedata",
 }

@@ -10,6 +10,7 @@ import json
 import types
 
 import pytest
+from ansible_collections.virtnet.kvm.plugins.module_utils import argspec
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import agent, cloudinit, domain, room, spec, storage
 from ansible_collections.virtnet.kvm.plugins.modules import guest_vm
@@ -43,7 +44,7 @@ def test_user_data_is_not_logged(monkeypatch):
     module.log("something else")
     assert logged[0] == (f"Invoked with guests={guest_vm.HIDDEN} wait=none", {"guests": guest_vm.HIDDEN, "wait": "none"})
     assert logged[1] == ("something else", None)
-    assert guest_vm.GUEST["user_data"]["no_log"] is True
+    assert argspec.guest_options()["user_data"]["no_log"] is True
 
 
 # -- the network ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from virtnet_lab.config import DEFAULTS, mac_of, parse, read_raw
+from virtnet_lab.config import DEFAULTS, mac_of, parse, read_raw, with_kvm_hosts
 from virtnet_lab.proc import LabError
 
 
@@ -27,6 +27,18 @@ def test_the_defaults_are_two_kvm_hosts_an_outside_machine_and_a_gateway():
     ]
     assert config.releases == ("bookworm", "trixie")
     assert (str(config.controller), str(config.controller6)) == ("10.77.0.254/24", "fd77::254/64")
+
+
+def test_a_number_of_kvm_hosts_keeps_the_configured_ones_and_adds_of_the_releases_in_turn():
+    config = parse(with_kvm_hosts(raw(), 4))
+    assert [(host.name, host.release) for host in config.hosts if host.kind == "kvm"] == [
+        ("kvm1", "bookworm"), ("kvm2", "trixie"), ("kvm3", "bookworm"), ("kvm4", "trixie"),
+    ]  # fmt: skip
+    assert [host.name for host in parse(with_kvm_hosts(raw(), 1)).hosts] == ["gateway1", "outside1", "kvm1"]
+    named = [GATEWAY, {"name": "kvm2", "kind": "outside"}, {"name": "a", "kind": "kvm"}]
+    assert [host.name for host in parse(with_kvm_hosts(raw(hosts=named), 2)).hosts] == ["gw", "kvm2", "a", "kvm1"]
+    with pytest.raises(LabError, match="one KVM host at least, not 0"):
+        with_kvm_hosts(raw(), 0)
 
 
 def test_only_releases_in_use_need_an_image():

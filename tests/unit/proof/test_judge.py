@@ -167,6 +167,20 @@ def test_dns(fleet, plan, values, seen, why):
     assert (cell["seen"], cell["why"]) == (seen, why)
 
 
+def test_a_name_that_is_not_to_be_resolved_needs_an_answer_too(fleet):
+    served = {**fleet.ISOLATED, "addresses": ["10.64.130.1/24"], "dhcp": {}, "subnets": []}
+    plan = matrix.plan(fleet.lab([served], [fleet.guest("iso0", "isonet", "10.64.130.2/24")]), ["www.lab"])
+    for values, seen in (
+        ({"rcode": 5, "answers": [], "replied_ms": 1.0, "refused": None}, "no"),
+        ({"rcode": 0, "answers": ["192.0.2.1"], "replied_ms": 1.0, "refused": None}, "yes"),
+        ({"rcode": None, "answers": None, "replied_ms": None, "refused": None}, "unknown"),
+    ):
+        results = fleet.results(plan)
+        change(plan, results, "iso0@kvm1", "kvm1", "dns", **values)
+        cell = cell_of(judge.judge(plan, results), "iso0@kvm1", "kvm1", protocol="dns")
+        assert (cell["seen"], cell["ok"]) == (seen, seen == "no")
+
+
 def test_the_listener_itself_is_the_last_control(fleet):
     plan = matrix.plan(fleet.lab([fleet.ISOLATED], [fleet.guest("iso0", "isonet", "10.64.130.2/24")]))
     proof = judge.judge(plan, fleet.results(plan))
@@ -198,6 +212,26 @@ def test_the_table(fleet):
             "nothing arrived, and nothing else was heard by that listener either (and 4 more cells)"
         ),
     ]
+
+
+def test_several_networks_have_a_line_each(fleet):
+    guests = [fleet.guest("vm0", "natnet", "10.64.100.2/24"), fleet.guest("iso0", "isonet", "10.64.130.2/24")]
+    plan = matrix.plan(fleet.lab([fleet.NAT, fleet.ISOLATED], guests))
+    wrong = {"from": "vm0@kvm1", "to": "iso0@kvm1", "protocol": "udp"}
+    proof = judge.judge(plan, fleet.results(plan))
+    for cell in proof["cells"]:
+        if wrong.items() <= cell.items():
+            cell.update(ok=False, seen="yes")
+    rows = [line.split() for line in table.networks(proof["cells"])]
+    assert rows[0] == ["network", "cells", "yes", "✓", "no", "✓", "✗"]
+    counted = {row[0]: [int(one) for one in row[1:]] for row in rows[2:]}
+    assert list(counted) == ["isonet@kvm1", "natnet@kvm1"]
+    assert {name: row[-1] for name, row in counted.items()} == {"isonet@kvm1": 1, "natnet@kvm1": 1}
+    assert all(row[0] == sum(row[1:]) for row in counted.values())
+    assert counted["isonet@kvm1"][1] == 0
+    assert table.table(proof)[-3 - len(counted)].startswith("network")
+    # One network's proof says it all in its last line.
+    assert table.networks(judge.judge(plan, fleet.results(plan))["cells"][:0]) == []
 
 
 def test_a_port_forward_has_a_row_of_its_own(fleet):

@@ -245,6 +245,20 @@ def test_dns_is_asked_where_the_host_serves_it(fleet):
     assert not cells(matrix.plan(fleet.lab([{**fleet.NAT, "dns": {"enabled": False}}]), ["www.lab"]), protocol="dns")
 
 
+def test_an_isolated_networks_dns_asks_nobody_outside(fleet):
+    served = {**fleet.ISOLATED, "addresses": ["10.64.130.1/24"], "dhcp": {}, "subnets": []}
+    guests = [fleet.guest("iso0", "isonet", "10.64.130.2/24")]
+
+    def expected(dns):
+        found = cells(matrix.plan(fleet.lab([{**served, "dns": dns}], guests), ["www.lab"]), protocol="dns")
+        return [cell["expected"] for cell in found]
+
+    assert expected(None) == ["no"]
+    assert expected({"enabled": True}) == ["no"]
+    assert expected({"hosts": [{"address": "10.64.130.9", "names": ["www.lab"]}]}) == ["yes"]
+    assert expected({"forwarders": ["10.77.0.1"]}) == ["yes"]
+
+
 def test_exceptions_by_port_are_tried(fleet):
     open_to = {**fleet.ISOLATED, "policy": {
         "allow_to": [{"network": "natnet", "protocol": "tcp", "ports": ["5432"]}],

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from virtnet_lab.config import ADDRESSINGS, MANAGERS, check_lab_name, parse, read_raw
+from virtnet_lab.config import ADDRESSINGS, MANAGERS, check_lab_name, parse, read_raw, with_kvm_hosts
 from virtnet_lab.paths import LabPaths
 from virtnet_lab.proc import LabError, Reporter
 
@@ -28,7 +28,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("preflight", help="check this machine, install the packages that are missing")
     commands.add_parser("image", help="build the base images that are not there")
-    commands.add_parser("up", help="have the lab as configured; quick if it is up already")
+    up = commands.add_parser("up", help="have the lab as configured; quick if it is up already")
+    up.add_argument("--kvm-hosts", metavar="N", type=int, help="how many KVM hosts, kvm1 to kvmN, of the releases in turn")
     down = commands.add_parser("down", help="remove every trace of the lab")
     down.add_argument("--purge", action="store_true", help="the cached images too")
     commands.add_parser("status", help="the hosts and their states; fails unless all are running")
@@ -83,6 +84,8 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     if command in ("preflight", "image", "up"):
         machine.require_root()
         raw = read_raw(arguments.config, arguments.lab)
+        if getattr(arguments, "kvm_hosts", None) is not None:
+            raw = with_kvm_hosts(raw, arguments.kvm_hosts)
         config = parse(raw)
         if command == "up":
             report.say("changed" if lab.up(raw, report) else "unchanged")

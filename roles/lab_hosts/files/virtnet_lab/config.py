@@ -107,6 +107,19 @@ def read_raw(override: Path | None, lab: str | None) -> dict[str, Any]:
     return raw
 
 
+def with_kvm_hosts(raw: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """The variables with so many KVM hosts: those that are configured first, then others of the releases in turn."""
+    if count < 1:
+        raise LabError(f"a lab has one KVM host at least, not {count}.")
+    hosts = list(raw[f"{PREFIX}hosts"])
+    kvm = [item for item in hosts if item.get("kind") == "kvm"]
+    names = {item.get("name") for item in hosts}
+    for number in range(1, count + 1):
+        if len(kvm) < count and f"kvm{number}" not in names:
+            kvm.append({"name": f"kvm{number}", "kind": "kvm", "release": RELEASES[(number - 1) % len(RELEASES)]})
+    return {**raw, f"{PREFIX}hosts": [item for item in hosts if item.get("kind") != "kvm"] + kvm[:count]}
+
+
 def parse(raw: Mapping[str, Any]) -> Config:
     """Check the variables and turn them into values; the first thing that is wrong is named by its variable."""
     try:
