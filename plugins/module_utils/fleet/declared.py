@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -52,7 +53,7 @@ class Machine:
     guests: list
     found: Optional[dict]
 
-    @property
+    @functools.cached_property
     def stored(self):
         """Return {name: item} of the networks that the host was told of before."""
         return {one["name"]: one for one in (self.found or {}).get("networks", ())}
