@@ -78,6 +78,9 @@ def place(hosts, groups, problems):
             wanted = item.get("hosts")
             if wanted is not None and not _is_meant(machine.name, item, option, everybody, kvm, groups, problems):
                 continue
+            for place, peer in enumerate((item.get("return_routes") or {}).get("peers") or ()):
+                if peer not in everybody and peer not in groups:
+                    _unknown(peer, item["name"], f"{option}.return_routes.peers[{place}]", problems)
             if item.get("state") == "absent" and not item.get("model"):
                 # Which role takes it down is known from what the host was told.
                 item = {**item, "model": machine.stored.get(item["name"], {}).get("model") or "isolated"}
@@ -90,10 +93,7 @@ def _is_meant(host, item, option, everybody, kvm, groups, problems):
     meant = False
     for number, name in enumerate(item["hosts"]):
         if name not in everybody and name not in groups:
-            problems.refuse(
-                None, f"the inventory has neither a host nor a group {name}", item["name"], f"{option}.hosts[{number}]",
-                "See ansible-inventory --list.",
-            )
+            _unknown(name, item["name"], f"{option}.hosts[{number}]", problems)
         elif name not in groups and name not in kvm:
             problems.refuse(
                 None, f"{name} is not among the KVM hosts", item["name"], f"{option}.hosts[{number}]",
@@ -101,6 +101,12 @@ def _is_meant(host, item, option, everybody, kvm, groups, problems):
             )
         meant = meant or name == host or host in groups.get(name, ())
     return meant
+
+
+def _unknown(name, subject, option, problems):
+    problems.refuse(
+        None, f"the inventory has neither a host nor a group {name}", subject, option, "See ansible-inventory --list."
+    )
 
 
 def wants_addresses(item):

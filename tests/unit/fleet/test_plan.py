@@ -147,6 +147,9 @@ def test_hosts_and_groups_say_where_a_network_is():
     assert all("hosts" not in one for mine in result["networks"].values() for one in mine)
     result = plan({"kvm1": [{**NAT, "hosts": ["kvm1", "nobody"]}]})
     assert "neither a host nor a group nobody" in only_error(result)
+    result = plan({"kvm1": [{**ROUTED, "return_routes": {"mode": "static", "peers": ["kvm1", "gateway", "nobody"]}}]},
+                  groups={"gateway": ["gw"]})  # fmt: skip
+    assert only_error(result).startswith("kvm_networks[0].return_routes.peers[2]: services: the inventory has neither")
     result = plan({"kvm1": [{**NAT, "hosts": ["kvm1", "gw"]}]}, groups={"gateway": ["gw"]})
     assert "gw is not among the KVM hosts" in only_error(result)
 
