@@ -33,15 +33,16 @@ def _told(what, path):
         raise CommandFailed(f"{path} could not be {what}: {error.strerror}") from error
 
 
-def write(path, text, mode=0o600):
+def write(path, text, mode=0o600, owner=None):
     """Replace C(path) by C(text) in one step that outlives a power cut (rename(2), fsync(2) on file and folder).
 
+    :param owner: (user ID, group ID), if it is not to be ours.
     :raises CommandFailed: the disk is full or read-only, say; the file is as it was.
     """
-    write_all({path: text}, mode)
+    write_all({path: text}, mode, owner)
 
 
-def write_all(texts, mode=0o600):
+def write_all(texts, mode=0o600, owner=None):
     """Replace each file of C(texts), {path: text}, as write() does; hundreds of them cost little more than one.
 
     Nothing gets its name before all of it is on the disk, so a power cut leaves each file as it was or as it shall be.
@@ -53,7 +54,7 @@ def write_all(texts, mode=0o600):
         for path, text in texts.items():
             with _told("written", path):
                 made[path] = _temporary(path)
-                _fill(made[path], text, mode)
+                _fill(made[path], text, mode, owner)
         for path, temporary in made.items():
             with _told("written", path):
                 _sync(temporary)
@@ -76,10 +77,12 @@ def _temporary(path):
     return temporary
 
 
-def _fill(path, text, mode):
+def _fill(path, text, mode, owner):
     with open(path, "w", encoding="utf-8") as handle:
         handle.write(text)
         handle.flush()
+        if owner is not None:
+            os.fchown(handle.fileno(), *owner)
         os.fchmod(handle.fileno(), mode)
         # Begins to write without waiting for it: the first fsync(2) then commits what the others wait for, too. A mere hint.
         with contextlib.suppress(OSError):

@@ -47,6 +47,10 @@ KIND = {
     "deps": "ansible",
     "engine": "ansible",
     # Rooms.
+    "bgp/frr": "effects",
+    "bgp/frr_text": "pure",
+    "bgp/room": "effects",
+    "bgp/speaker": "pure",
     "firewall/boot": "effects",
     "firewall/conversations": "effects",
     "firewall/drift": "pure",

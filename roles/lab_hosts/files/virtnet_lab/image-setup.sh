@@ -53,10 +53,10 @@ ExecStart=/bin/umount /run/lab-sysfs
 WantedBy=sysinit.target
 UNIT
 chroot "$root" systemctl --quiet enable lab-sysfs.service systemd-networkd.service
-# Of the other managers of links a host enables the one it is told to, of firewalls none.
+# Of the other managers of links a host enables the one it is told to, of firewalls and routing daemons none.
 for unit in NetworkManager.service NetworkManager-wait-online.service NetworkManager-dispatcher.service networking.service \
     dhcpcd.service wpa_supplicant.service firewalld.service ufw.service docker.service docker.socket containerd.service \
-    fail2ban.service; do
+    fail2ban.service frr.service; do
     # Not every list of packages has all of them.
     if [ -e "$root/lib/systemd/system/$unit" ]; then
         chroot "$root" systemctl --quiet disable "$unit"
