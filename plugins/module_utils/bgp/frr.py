@@ -158,7 +158,7 @@ class Frr:
             if "bgpd" in daemons and text is not None:
                 return text
             if time.monotonic() > deadline:
-                raise CommandFailed(f"bgpd does not answer {START_S} s after it was started", "FRR", None, "See journalctl -u frr.")
+                raise CommandFailed(f"bgpd does not answer after {START_S} s", "FRR", None, "See journalctl -u frr.")
             time.sleep(0.2)
 
     def wait_for(self, sessions, patience_s):

@@ -24,9 +24,9 @@ FAMILIES = {4: "ipv4 unicast", 6: "ipv6 unicast"}
 
 #: First words that end a block `router bgp` even where nobody indents. None of them is a command of that block.
 _TOP = re.compile(
-    r"(no )?(router|route-map|interface|vrf|ip|ipv6|access-list|line|hostname|domainname|log|password|enable|service|key|debug|frr"
-    r"|username|mpls|nexthop-group|pbr-map|banner|agentx|zebra|rpki|mac|allow-external-route-update|pseudowire|l2vpn"
-    r"|bgp (as-path|community-list|large-community-list|extcommunity-list|community alias|send-extra-data))\b|end$|bfd$|segment-routing$"
+    r"(no )?(router|route-map|interface|vrf|ip|ipv6|access-list|line|hostname|domainname|log|password|enable|service|key|debug"
+    r"|frr|username|mpls|nexthop-group|pbr-map|banner|agentx|zebra|rpki|mac|allow-external-route-update|pseudowire|l2vpn"
+    r"|bgp (as-path|community-list|large-community-list|extcommunity-list|community alias))\b|end$|bfd$|segment-routing$"
 )
 _ROUTER = re.compile(r"router bgp(?: (\d+(?:\.\d+)?))?(?: (?:vrf|view) (\S+))?(?: as-notation \S+)?$")
 _MEMBER = re.compile(r"neighbor (\S+) (?:interface )?peer-group (\S+)$")
@@ -41,7 +41,7 @@ _BORDERS = re.compile(r"exit$|exit-address-family$|address-family |router bgp|no
 
 @dataclass
 class Line:
-    """A line and where it stands: the block of the default BGP instance, an address family in it, a route map of ours, or none."""
+    """A line and where it stands: in the default BGP instance, in an address family of it, in a route map of ours, or in none."""
 
     raw: str
     block: int = 0  # 0: in none; else the number of the block `router bgp` or route map, in their order
@@ -97,7 +97,8 @@ def shown(text):
 
 def _lines(text):
     """Return the Lines of a text, each with its context."""
-    found, context, block, family, blocks, families = [], (), 0, 0, 0, 0
+    context: tuple = ()
+    found, block, family, blocks, families = [], 0, 0, 0, 0
     for raw in text.splitlines():
         line = Line(raw)
         indented = raw[:1].isspace()
@@ -105,7 +106,7 @@ def _lines(text):
             context, block, family = (), 0, 0
         if line.said and not context:
             router = _ROUTER.match(line.text)
-            if router and router[2] is None or _MAP.match(line.text) and not line.text.startswith("no "):
+            if (router and router[2] is None) or (_MAP.match(line.text) and not line.text.startswith("no ")):
                 blocks += 1
                 block, context = blocks, ("router bgp",) if router else (line.text,)
         elif line.said and context == ("router bgp",) and line.text.startswith("address-family "):

@@ -96,9 +96,8 @@ class BgpRoom(Room):
         missing = self._frr.missing()
         unmet = [missing] if missing else []
         if not missing and self._frr.separate():
-            unmet.append(
-                Unsupported("FRR keeps a file for each daemon here", CONF, None, "Set 'service integrated-vtysh-config', write memory.")
-            )
+            cure = "Set 'service integrated-vtysh-config' in vtysh.conf."
+            unmet.append(Unsupported("FRR keeps a file for each daemon here", CONF, None, cure))
         self._refuse(speaker)
         after = {NAME: {**speakers.form(speaker), "running": True, "persistent": True}}
         if after == before:

@@ -145,7 +145,7 @@ def _prefix(text, option, subject):
 def _accepted(text, option, subject):
     match = _ACCEPTED.fullmatch(text.strip())
     if not match:
-        raise InvalidInput(f"{text!r} is not a prefix", subject, option, "Write 10.10.0.0/24, or 10.10.0.0/16 le 24 for its parts.")
+        raise InvalidInput(f"{text!r} is not a prefix", subject, option, "Write 10.10.1.0/24 or 10.10.0.0/16 le 24.")
     found = _prefix(match[1], option, subject)
     ends = [found.prefixlen, *(int(one) for one in match.groups()[1:] if one is not None), found.max_prefixlen]
     # FRR wants the prefix length below ge, ge at most le, and le at most the whole address.

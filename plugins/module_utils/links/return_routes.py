@@ -31,13 +31,7 @@ def offer(items, host, default_peers, groups, option="route_exchange_networks"):
         path = f"{option}[{number}].return_routes"
         wish = item.get("return_routes") or {}
         mode = (wish.get("mode") or "none") if network.wanted else "none"
-        if mode == "bgp":
-            raise InvalidInput("BGP is not there yet", network.name, f"{path}.mode", "Use static.")
-        if mode == "static" and network.model != "routed":
-            raise InvalidInput(
-                f"return routes to a network of the model {network.model}", network.name, f"{path}.mode",
-                "Only routed networks are reached by a route.",
-            )
+        check_model(network, mode, path)
         named = expand(wish.get("peers") or (), groups, f"{path}.peers")
         peers = named or everybody
         if mode == "static" and not [one for one in peers if one != host]:
@@ -49,6 +43,15 @@ def offer(items, host, default_peers, groups, option="route_exchange_networks"):
             told = [str(one) for one in network.subnets] if mode == "static" and peer in peers else []
             sets.setdefault(peer, {})[f"{host}/{network.name}"] = told
     return {peer: sets[peer] for peer in sorted(sets)}
+
+
+def check_model(network, mode, path):
+    """Refuse to tell of a network that nobody reaches by a route."""
+    if mode != "none" and network.model != "routed":
+        raise InvalidInput(
+            f"return routes to a network of the model {network.model}", network.name, f"{path}.mode",
+            "Only routed networks are reached by a route.",
+        )
 
 
 def expand(names, groups, option):
@@ -106,6 +109,33 @@ def _ways(links, peer_links):
                 ways.append((version, str(mine.ip), link))
                 break
     return ways
+
+
+def shared(links, its_links):
+    """Return {IP version: (address of the first machine, of the second)}: those with which the two speak to each other.
+
+    It is the first machine's view that counts: whoever asks for a pair names its machines in one and the same order.
+    """
+    found = {}
+    for version in (4, 6):
+        for mine in _facing(links, version):
+            near = (its for its in _facing(its_links, version) if its.network == mine.network and its != mine)
+            other = next(near, None)
+            if other is not None:
+                found[version] = (str(mine.ip), str(other.ip))
+                break
+    return found
+
+
+def towards(links, address):
+    """Return a machine's own address in the subnet of another address, or None."""
+    other = ipaddress.ip_address(address)
+    return next((str(mine.ip) for mine in _facing(links, other.version) if other in mine.network), None)
+
+
+def outward(links):
+    """Return the IPv4 address by which others know a machine, or None."""
+    return next((str(mine.ip) for mine in _facing(links, 4)), None)
 
 
 def _facing(links, version):

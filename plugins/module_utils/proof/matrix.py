@@ -155,10 +155,20 @@ class Builder:
         if (wish.get("mode") or "none") == "none":
             return False
         peers = wish.get("peers") or []
+        if wish["mode"] == "bgp":
+            # KVM hosts that announce something hear each other unasked, and nobody else does.
+            if not on_lan and self._announces(host):
+                return True
+            if not peers:
+                return False
         # Groups, and gateways that take no part in the proof: who stands behind them cannot be known here.
         if not peers or any(one not in self.machines for one in peers):
             return True
         return any(self.machines[one].kind == "outside" for one in peers) if on_lan else host in peers
+
+    def _announces(self, host):
+        wishes = [one.declared.get("return_routes") or {} for one in self.machines[host].networks]
+        return any(one.get("mode") == "bgp" for one in wishes)
 
     def _note(self, text):
         if text not in self.notes:

@@ -123,7 +123,8 @@ def test_the_as_number_of_the_default_instance(text, asn):
 
 def test_what_somebody_writes_between_our_marks_stays_his():
     theirs = " neighbor 10.77.0.99 remote-as 65099\n"
-    merged = frr_text.merged("", lines(True)).replace(" neighbor VIRTNET-EBGP4 peer-group\n", f" neighbor VIRTNET-EBGP4 peer-group\n{theirs}")
+    first = " neighbor VIRTNET-EBGP4 peer-group\n"
+    merged = frr_text.merged("", lines(True)).replace(first, first + theirs)
     found = frr_text.read(merged, own_instance=True)
     assert found.neighbors == {"10.77.0.99"} and not found.alone and theirs in found.rest
     assert found.rest.splitlines() == ["router bgp 64512", theirs.rstrip(), "exit"]
@@ -163,7 +164,7 @@ def test_groups():
     assert found == {"VIRTNET-EBGP4": 4, "VIRTNET-IBGP4": 4, "VIRTNET-IBGP6": 6}
 
 
-DAEMONS = "# bgpd=yes is an example\nbgpd=no\nospfd=yes\nvtysh_enable=yes\nzebra_options=\"  -A 127.0.0.1 -s 90000000\"\n#bfdd=yes\n"
+DAEMONS = '# bgpd=yes is an example\nbgpd=no\nospfd=yes\nvtysh_enable=yes\nzebra_options="  -A 127.0.0.1"\n#bfdd=yes\n'
 
 
 def test_the_list_of_daemons():

@@ -39,7 +39,9 @@ def test_later_calls_change_what_they_name():
 @pytest.mark.parametrize(
     ("options", "left"),
     [
-        ({}, None), ({"announce": [{"name": "kvm1/r"}]}, ["kvm1/s"]), ({"announce": [{"name": "kvm1/r"}, {"name": "kvm1/s"}]}, None),
+        ({}, None),
+        ({"announce": [{"name": "kvm1/r"}]}, ["kvm1/s"]),
+        ({"announce": [{"name": "kvm1/r"}, {"name": "kvm1/s"}]}, None),
         ({"announce": [{"name": "never"}]}, ["kvm1/r", "kvm1/s"]),
     ],
 )  # fmt: skip
@@ -52,7 +54,11 @@ def test_absent(options, left):
 
 @pytest.mark.parametrize(
     ("text", "found"),
-    [("10.20.0.0/16 le 24", "10.20.0.0/16 le 24"), ("10.20.0.0/16  ge 20 le 24", "10.20.0.0/16 ge 20 le 24"), ("FD00::/48", "fd00::/48")],
+    [
+        ("10.20.0.0/16 le 24", "10.20.0.0/16 le 24"),
+        ("10.20.0.0/16  ge 20 le 24", "10.20.0.0/16 ge 20 le 24"),
+        ("FD00::/48", "fd00::/48"),
+    ],
 )
 def test_what_is_accepted(text, found):
     assert wish(accept=[{"name": "x", "prefixes": [text]}]).on(None).accept == {"x": (found,)}
@@ -81,7 +87,8 @@ def test_what_is_accepted(text, found):
             {"neighbors": [KVM2], "accept": [{"name": "r", "prefixes": ["10.77.0.0/24"]}]},
             "accept: r: 10.77.0.0/24 holds the address 10.77.0.12 of the neighbour kvm2",
         ),
-        ({"keepalive": 5}, "hold_time: the hold time 9 is less than three keepalives of 5"), ({"hold_time": 2}, "hold time 2 is out"),
+        ({"keepalive": 5}, "hold_time: the hold time 9 is less than three keepalives of 5"),
+        ({"hold_time": 2}, "hold time 2 is out"),
     ],
 )  # fmt: skip
 def test_refusals(options, says):

@@ -47,6 +47,7 @@ KIND = {
     "deps": "ansible",
     "engine": "ansible",
     # Rooms.
+    "bgp/exchange": "pure",
     "bgp/frr": "effects",
     "bgp/frr_text": "pure",
     "bgp/room": "effects",

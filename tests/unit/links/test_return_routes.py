@@ -54,7 +54,6 @@ def test_who_is_told(item, peers, found):
 @pytest.mark.parametrize(
     ("item", "peers", "says"),
     [
-        (network("bgp", ["gateway1"]), [], r"route_exchange_networks\[0\]\.return_routes\.mode: routenet: BGP is not there yet"),
         (network(peers=["gatewya1"]), [], r"peers\[0\]: gatewya1: the inventory has neither"),
         (network(), ["gatewya1"], r"route_exchange_peers\[0\]: gatewya1"),
         (network(), [], "nobody is named"),

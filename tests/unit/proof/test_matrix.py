@@ -170,6 +170,25 @@ def test_guests_of_two_hosts_reach_each_other_where_both_were_told(fleet):
     assert between([], []) == {}
 
 
+def test_hosts_that_speak_bgp_hear_of_each_other_unasked(fleet):
+    def by_bgp(name, subnet, mode, *peers):
+        more = {"return_routes": {"mode": mode, "peers": list(peers)}}
+        return {**fleet.ROUTED, "name": name, "addresses": [f"10.64.{subnet}.1/24"], **more}
+
+    def owed(first, second):
+        guests = [fleet.guest("vm0", "r1", "10.64.1.2/24"), fleet.guest("vm2", "r2", "10.64.2.2/24")]
+        facts = two(fleet, first, second, guests)
+        facts["far"] = fleet.outside(fleet.link("eth0", "10.77.0.51/24"))
+        found = [cell for cell in matrix.plan(facts)["cells"] if cell["protocol"] == "tcp" and cell["from"] == "vm0@kvm1"]
+        return {cell["to"][:4]: cell["reply"] for cell in found if not cell["to"].startswith("kvm1")}
+
+    assert owed(by_bgp("r1", 1, "bgp"), by_bgp("r2", 2, "bgp")) == {"vm2@": True, "kvm2": True, "outs": False, "far": False}
+    assert owed(by_bgp("r1", 1, "bgp", "far"), by_bgp("r2", 2, "bgp"))["far"]
+    # One that announces nothing hears nothing, unless it is a peer.
+    assert not owed(by_bgp("r1", 1, "bgp"), by_bgp("r2", 2, "static", "kvm1"))["vm2@"]
+    assert owed(by_bgp("r1", 1, "bgp", "kvm2"), by_bgp("r2", 2, "static", "kvm1"))["vm2@"]
+
+
 def two(fleet, first, second, guests=()):
     one, other = guests or [
         fleet.guest(name, network["name"], "10.64.100.2/24") for name, network in (("vm0", first), ("vm2", second))

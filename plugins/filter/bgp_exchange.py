@@ -1,0 +1,43 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's part of the role route_exchange where routes are exchanged by BGP: who speaks with whom."""
+
+from __future__ import annotations
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.virtnet.kvm.plugins.module_utils.bgp import exchange, speaker
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import VirtnetError
+from ansible_collections.virtnet.kvm.plugins.plugin_utils.declared import networks as declared
+from ansible_collections.virtnet.kvm.plugins.plugin_utils.plain import plain
+
+
+def bgp_offer(networks, host, asn, peers=(), groups=None, neighbors=(), accept=()):
+    """Return what a KVM host has to tell by BGP, and whom beside the other KVM hosts."""
+    peers = [peers] if isinstance(peers, str) else list(peers)
+    try:
+        own = {"asn": speaker.asn(int(asn), "route_exchange_asn"), "neighbors": plain(neighbors), "accept": plain(accept)}
+        return exchange.offer(declared(networks, "bgp_offer"), str(host), plain(peers), plain(groups or {}), own)
+    except VirtnetError as error:
+        raise AnsibleFilterError(f"virtnet.kvm.bgp_offer: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise AnsibleFilterError(f"virtnet.kvm.bgp_offer: route_exchange_asn is no number: {asn}") from error
+
+
+def bgp_part(offers, machine, links, asns=None):
+    """Return the arguments of frr_bgp for one machine."""
+    numbers = {str(name): int(asn) for name, asn in (asns or {}).items()}
+    try:
+        return exchange.part(str(machine), plain(offers), plain(links), numbers)
+    except VirtnetError as error:
+        raise AnsibleFilterError(f"virtnet.kvm.bgp_part: {error}") from error
+    except (KeyError, TypeError) as error:
+        raise AnsibleFilterError(f"virtnet.kvm.bgp_part: what was found of {machine} or a host lacks {error}") from error
+
+
+class FilterModule:
+    """The collection's filters about BGP."""
+
+    def filters(self):
+        return {"bgp_offer": bgp_offer, "bgp_part": bgp_part}
