@@ -46,7 +46,9 @@ COLLECTION = Path("ansible_collections") / "virtnet" / "kvm"
 
 # Scenarios that only `--full` runs; all others are the covering set.
 LONG_SCENARIOS: frozenset[str] = frozenset(
-    {"article", "fleet", "foreign", "include_in_play", "isolated", "links", "live", "readme", "template", "vlans"}
+    {
+        "article", "fleet", "foreign", "include_in_play", "isolated", "links", "live", "multi_host", "readme", "template", "vlans",
+    }
 )
 # Seconds that a scenario may take, where the usual do not do. The host of vlans is a guest without KVM, which restarts a dozen
 # times.
@@ -54,6 +56,9 @@ LIMITS = {"foreign": 2400, "modules": 2400, "vlans": 4500}
 # Scenarios whose tests are a matrix, of which they choose a covering set themselves unless VIRTNET_TEST_MATRIX is set: seconds
 # that the whole of it may take.
 MATRICES = {"contract": 600, "guard": 1500, "managers": 4500, "modules": 3000}
+
+# Scenarios with a lab of their own, whose hosts stand in their hosts.yml (variables of the role lab_hosts).
+OWN_LAB = f"{LAB}own"
 
 # Scenarios after which the hosts are not as before, through no fault of ours: the next one gets new ones.
 USED_UP = frozenset({"foreign"})
@@ -563,14 +568,44 @@ spoilt = threading.Event()
 
 
 def molecule(log: Log, scenario: str, whole: bool = False) -> Counts:
+    hosts = SCENARIOS / scenario / "hosts.yml"
+    if hosts.is_file():
+        return molecule_with_own_lab(log, scenario, hosts)
     if spoilt.is_set():
         lab_up(log)
         spoilt.clear()
-    report = JUNIT / f"molecule-{scenario}.xml"
-    report.unlink(missing_ok=True)
-    env = molecule_environment(scenario) | {"PYTEST_ADDOPTS": f"--junit-xml={report} -o junit_family=xunit2"}
+    env = molecule_environment(scenario)
     if whole:
         env["VIRTNET_TEST_MATRIX"] = "whole"
+    counts = run_scenario(log, scenario, env)
+    if counts.failed:
+        evidence(scenario)
+    if counts.failed or scenario in USED_UP:
+        spoilt.set()
+    return counts
+
+
+def molecule_with_own_lab(log: Log, scenario: str, hosts: Path) -> Counts:
+    """Run a scenario on hosts of its own, which are there for it alone; the shared ones stay up, and idle."""
+    log.command(*lab_program("down", lab=OWN_LAB))
+    env = molecule_environment(scenario) | {"VIRTNET_TEST_LAB": OWN_LAB}
+    shutil.rmtree(env["MOLECULE_EPHEMERAL_DIRECTORY"], ignore_errors=True)
+    try:
+        log.command(*lab_program("--config", str(hosts), "up", lab=OWN_LAB))
+        counts = run_scenario(log, scenario, env)
+        if counts.failed:
+            evidence(scenario, OWN_LAB)
+    finally:
+        log.command(*lab_program("down", lab=OWN_LAB), check=False, at_least=120)
+    left = leftovers(OWN_LAB)
+    log.write("\n".join(left) or "nothing is left")
+    return counts + Counts(int(not left), int(bool(left)))
+
+
+def run_scenario(log: Log, scenario: str, env: dict[str, str]) -> Counts:
+    report = JUNIT / f"molecule-{scenario}.xml"
+    report.unlink(missing_ok=True)
+    env = env | {"PYTEST_ADDOPTS": f"--junit-xml={report} -o junit_family=xunit2"}
     status = log.command("molecule", "test", "-s", scenario, "--destroy=never", env=env, check=False)
     text = re.sub(r"\x1b\[[0-9;]*m", "", log.text())
     print("".join(f"    | {line}\n" for line in tables(text)), end="", flush=True)
@@ -585,10 +620,6 @@ def molecule(log: Log, scenario: str, whole: bool = False) -> Counts:
     if not status and not tests.passed and (SCENARIOS / scenario / "tests").is_dir():
         log.write("no test ran on the hosts: the verifier found none, or its inventory is empty")
         counts.failed += 1
-    if counts.failed:
-        evidence(scenario)
-    if counts.failed or scenario in USED_UP:
-        spoilt.set()
     return counts
 
 
@@ -604,9 +635,10 @@ def tables(text: str) -> list[str]:
     return found
 
 
-def evidence(scenario: str) -> None:
+def evidence(scenario: str, lab: str = LAB) -> None:
     """Keep, and print, what the hosts are like now that a scenario has failed on them; SSH may be what failed."""
-    listing = subprocess.run(lab_program("status"), check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    status = lab_program("status", lab=lab)
+    listing = subprocess.run(status, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     script = (ROOT / "tests/evidence.sh").read_text()
     for line in listing.stdout.splitlines():
         name, kind = line.split()[:2]
@@ -615,8 +647,8 @@ def evidence(scenario: str) -> None:
         path = LOGS / f"evidence-{scenario}-{name}.log"
         with path.open("wb") as handle, contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(
-                lab_program("exec", name, "--", "bash", "-c", script), check=False, stdin=subprocess.DEVNULL, stdout=handle,
-                stderr=subprocess.STDOUT, timeout=120,
+                lab_program("exec", name, "--", "bash", "-c", script, lab=lab), check=False, stdin=subprocess.DEVNULL,
+                stdout=handle, stderr=subprocess.STDOUT, timeout=120,
             )
         print(f"--- {name} after molecule-{scenario} failed (also in {path})")
         print("\n".join(f"    | {one}" for one in path.read_text(errors="replace").splitlines()[:EVIDENCE_LINES]), flush=True)
@@ -886,6 +918,8 @@ class Runner:
                 subprocess.run(lab_program("down"), check=False, stdin=subprocess.DEVNULL)
             if any(step.name == "newcomer" for step in todo):
                 subprocess.run(lab_program("down", lab=NEW_LAB), check=False, stdin=subprocess.DEVNULL)
+            if any(step.name == "molecule-multi_host" for step in todo):
+                subprocess.run(lab_program("down", lab=OWN_LAB), check=False, stdin=subprocess.DEVNULL)
             return 130
         finally:
             done.set()

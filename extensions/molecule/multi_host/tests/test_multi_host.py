@@ -1,0 +1,216 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Looks at all hosts together, with their own tools; in the order of the tests, for a host that was off has new processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import time
+
+import pytest
+import testinfra
+from guest_agent import BUSYBOX, in_guest, ping
+from lab_side import lab
+from module_calls import Modules
+
+KVM = ("kvm1", "kvm2", "kvm3")
+NUMBERS = dict(zip(KVM, (110, 111, 112)))
+#: Whose hand-made neighbour is the machine outside.
+EDGES = ("kvm1", "kvm2")
+
+
+@pytest.fixture(scope="module")
+def fleet(request):
+    inventory = request.config.getoption("--ansible-inventory")
+    names = (*KVM, "gateway1", "outside1")
+    return {name: testinfra.get_host(f"ansible://{name}", ansible_inventory=inventory) for name in names}
+
+
+def guest_subnets(name):
+    return {f"10.10.{NUMBERS[name]}.0/24", f"fd00:10:{NUMBERS[name]}::/64"}
+
+
+def by_bgp(machine):
+    """Return the destinations to which BGP has given the kernel a route, but for that of the hand-made neighbour."""
+    rows = [row for version in "46" for row in json.loads(machine.check_output(f"ip -j -{version} route show proto bgp") or "[]")]
+    return {row["dst"] for row in rows} - {"198.51.100.0/24"}
+
+
+def until(what, seconds=30):
+    """Wait for something to be so; return after how many seconds it was."""
+    began = time.monotonic()
+    while not what():
+        assert time.monotonic() - began < seconds, f"not after {seconds} s"
+        time.sleep(0.1)
+    return round(time.monotonic() - began, 1)
+
+
+def others(name):
+    return set().union(*(guest_subnets(one) for one in KVM if one != name))
+
+
+def neighbor(machine, address):
+    return json.loads(machine.check_output(f"vtysh -c 'show bgp neighbors {address} json'"))[address]
+
+
+@contextlib.contextmanager
+def talking(fleet, figure, what):
+    """The guests of the first two hosts ping each other meanwhile, and none of it is lost."""
+    file = "/tmp/multi_host.ping"
+    command = f"ping -i 0.2 -w 600 10.10.111.251 > {file} 2>&1 & echo $! > {file}.pid"
+    in_guest(fleet["kvm1"], "rt0", BUSYBOX, "sh", "-c", command)
+    try:
+        yield
+    finally:
+        in_guest(fleet["kvm1"], "rt0", BUSYBOX, "sh", "-c", f"kill -INT $(cat {file}.pid)")
+        time.sleep(1)
+        text = in_guest(fleet["kvm1"], "rt0", BUSYBOX, "cat", file)[1]
+        sent, got = map(int, re.search(r"(\d+) packets transmitted, (\d+) packets received", text).groups())
+        figure(f"{what}: {sent - got} of {sent} pings lost between guests of the other two hosts")
+    assert sent - got == 0 and sent > 10
+
+
+@pytest.mark.parametrize("name", KVM)
+def test_the_kernel_has_the_ways_to_the_guests_of_others_and_no_more(fleet, name):
+    assert by_bgp(fleet[name]) == others(name)
+    rows = json.loads(fleet[name].check_output("ip -j route show proto bgp"))
+    assert {row["dev"] for row in rows} == {"eth0"}
+
+
+def test_a_peer_that_is_no_kvm_host_has_them_too(fleet):
+    assert by_bgp(fleet["gateway1"]) == set().union(*map(guest_subnets, KVM))
+    assert by_bgp(fleet["outside1"]) == set()
+
+
+@pytest.mark.parametrize("name", KVM)
+def test_guests_reach_each_other_with_their_own_addresses(fleet, name):
+    for other in KVM:
+        if other != name:
+            assert ping(fleet[name], "rt0", f"10.10.{NUMBERS[other]}.251")
+            assert ping(fleet[name], "rt0", f"fd00:10:{NUMBERS[other]}::251")
+
+
+@pytest.mark.parametrize("name", KVM)
+def test_what_others_have_configured_is_there_to_the_line(fleet, name):
+    text = fleet[name].check_output("cat /etc/frr/frr.conf")
+    head, begin, _tail = text.partition("! virtnet.kvm: what follows")
+    assert begin and head.startswith("! The site's own, made by hand.\n") and " ! quickly\n" in head and "VIRTNET" not in head
+    assert fleet[name].check_output("stat -c '%U:%G %a' /etc/frr/frr.conf") == "frr:frr 640"
+    running = fleet[name].check_output("vtysh -c 'show running-config'")
+    said = {line.strip() for line in head.splitlines() if line.strip() and "!" not in line}
+    assert said - {line.strip() for line in running.splitlines()} <= {"exit", "exit-address-family"}
+
+
+@pytest.mark.parametrize("name", KVM)
+def test_its_daemons_were_not_restarted(fleet, name):
+    assert fleet[name].check_output("pidof zebra ospfd") == fleet[name].check_output("cat /run/multi_host.pids")
+    assert fleet[name].check_output("systemctl show -p NRestarts frr") == "NRestarts=0"
+    assert "bgpd" in fleet[name].check_output("vtysh -c 'show daemons'")
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_the_hand_made_session_has_lasted(fleet, name):
+    found = neighbor(fleet[name], "10.77.0.2")
+    assert (found["connectionsEstablished"], found["connectionsDropped"]) == (1, 0)
+    assert "198.51.100.0/24" in fleet[name].check_output("ip route show proto bgp")
+
+
+@pytest.mark.parametrize("name", KVM)
+def test_another_call_changes_what_it_names_without_a_new_session(fleet, name):
+    """Lists that are changed are asked for at once, and nobody's session notices."""
+    host = fleet[name]
+    modules = Modules(host)
+    other = "kvm2" if name == "kvm1" else "kvm1"
+    subnet, address = f"10.10.{NUMBERS[other]}.0/24", f"10.77.0.1{other[-1]}"
+    before = host.check_output("cat /etc/frr/frr.conf")
+    empty = {"asn": 64512, "accept": [{"name": f"{other}/routenet", "prefixes": []}]}
+    full = {"asn": 64512, "accept": [{"name": f"{other}/routenet", "prefixes": sorted(guest_subnets(other))}]}
+    modules.step("frr_bgp", "bgp", **empty)
+    until(lambda: subnet not in by_bgp(host), 5)
+    modules.step("frr_bgp", "bgp", **full)
+    until(lambda: subnet in by_bgp(host), 5)
+    assert host.check_output("cat /etc/frr/frr.conf") == before
+    found = neighbor(host, address)
+    assert found["connectionsDropped"] == 0 and found["bgpState"] == "Established"
+
+
+@pytest.mark.parametrize("name", KVM)
+def test_changes_by_hand_are_mended(fleet, name):
+    host, modules = fleet[name], Modules(fleet[name])
+    same = {"asn": 64512}
+    assert not modules.run("frr_bgp", **same)["changed"]
+    by_hand = ("configure terminal", "no ip prefix-list VIRTNET-IN4", "ip prefix-list HANDY seq 3 permit any")
+    host.check_output("vtysh " + " ".join(f"-c '{one}'" for one in by_hand))
+    real = modules.step("frr_bgp", "bgp", **same)
+    assert [one["op"] for one in real["actions"]] == ["reload"]
+    assert "prefix-list HANDY" in host.check_output("vtysh -c 'show running-config'")
+    host.check_output("vtysh -c 'configure terminal' -c 'no ip prefix-list HANDY'")
+    # Who saves what runs loses his comments; ours are known by their names.
+    host.check_output("cp -p /etc/frr/frr.conf /run/frr.conf.kept && vtysh -c 'write memory'")
+    assert not modules.run("frr_bgp", **same)["changed"]
+    host.check_output("cp -p /run/frr.conf.kept /etc/frr/frr.conf")
+    assert not modules.run("frr_bgp", **same)["changed"]
+
+
+def test_what_is_refused(fleet):
+    edge, other = Modules(fleet["kvm1"]), Modules(fleet["kvm3"])
+    message = edge.refused("frr_bgp", asn=65000)
+    assert message.startswith("asn: bgp: BGP has the AS number 64512 in FRR's running configuration, not 65000"), message
+    message = edge.refused("frr_bgp", asn=64512, neighbors=[{"name": "edge", "asn": 65099, "addresses": ["10.77.0.2"]}])
+    assert message.startswith("neighbors: edge: 10.77.0.2 is a neighbour"), message
+    message = other.refused("frr_bgp", asn=64512, accept=[{"name": "lan", "prefixes": ["10.77.0.0/16 le 24"]}])
+    assert message.startswith("accept: lan: 10.77.0.0/16 le 24 holds the address"), message
+
+
+def test_a_network_without_guests_is_not_announced(fleet, figure):
+    for name in ("kvm2", "kvm3"):
+        fleet[name].check_output("virsh destroy rt0")
+        took = until(lambda name=name: not guest_subnets(name) & by_bgp(fleet["kvm1"]))
+        figure(f"the last guest of {name} ends: withdrawn after {took} s")
+        fleet[name].check_output("virsh start rt0")
+        took = until(lambda name=name: guest_subnets(name) <= by_bgp(fleet["kvm1"]))
+        figure(f"a guest of {name} starts: announced after {took} s")
+        until(lambda name=name: fleet[name].run("virsh qemu-agent-command rt0 '{\"execute\":\"guest-ping\"}'").rc == 0, 60)
+
+
+@pytest.mark.parametrize("name", ["kvm1", "kvm2"])
+def test_a_manager_of_links_that_restarts_takes_no_route_away(fleet, name):
+    """systemd-networkd removes routes that it does not know; FRR puts its own back."""
+    fleet[name].check_output("systemctl restart systemd-networkd")
+    until(lambda: others(name) <= by_bgp(fleet[name]), 10)
+    time.sleep(2)
+    assert by_bgp(fleet[name]) == others(name)
+
+
+def test_a_host_that_goes_away_and_comes_back(fleet, figure):
+    with talking(fleet, figure, "kvm3's power is cut"):
+        lab(fleet["kvm3"], "kill", "kvm3")
+        took = until(lambda: all(not guest_subnets("kvm3") & by_bgp(fleet[one]) for one in (*EDGES, "gateway1")), 20)
+        figure(f"kvm3's power is cut: withdrawn everywhere after {took} s")
+        lab(fleet["kvm3"], "start", "kvm3")
+        took = until(lambda: all(guest_subnets("kvm3") <= by_bgp(fleet[one]) for one in (*EDGES, "gateway1")), 90)
+        figure(f"kvm3 boots, with its guest: announced {took} s after it is up")
+        took = until(lambda: ping(fleet["kvm1"], "rt0", "10.10.112.251"), 90)
+        assert ping(fleet["kvm2"], "rt0", "fd00:10:112::251") and by_bgp(fleet["kvm3"]) == others("kvm3")
+    assert not Modules(fleet["kvm3"]).run("frr_bgp", asn=64512)["changed"]
+
+
+def test_a_host_whose_cable_is_pulled(fleet, figure):
+    with talking(fleet, figure, "kvm3's cable is pulled"):
+        lab(fleet["kvm3"], "exec", "kvm3", "--", "ip", "link", "set", "eth0", "down")
+        took = until(lambda: all(not guest_subnets("kvm3") & by_bgp(fleet[one]) for one in (*EDGES, "gateway1")), 20)
+        figure(f"kvm3's cable is pulled: withdrawn everywhere after {took} s")
+        lab(fleet["kvm3"], "exec", "kvm3", "--", "ip", "link", "set", "eth0", "up")
+        took = until(lambda: all(guest_subnets("kvm3") <= by_bgp(fleet[one]) for one in (*EDGES, "gateway1")), 60)
+        figure(f"kvm3's cable is back: announced after {took} s")
+        assert until(lambda: ping(fleet["kvm1"], "rt0", "10.10.112.251"), 60) < 60
+
+
+def test_the_hand_made_session_has_lasted_all_the_time(fleet):
+    for name in EDGES:
+        found = neighbor(fleet[name], "10.77.0.2")
+        assert (found["connectionsEstablished"], found["connectionsDropped"]) == (1, 0)
