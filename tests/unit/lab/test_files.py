@@ -173,10 +173,10 @@ def test_a_fingerprint_follows_the_image_and_the_files():
 
 def test_an_image_follows_its_packages_but_not_its_mirror():
     path = image.image_path(config(release_packages={}), "bookworm")
-    assert path != image.image_path(config(release_packages={"bookworm": ["frr"]}), "bookworm")
+    assert path != image.image_path(config(release_packages={"bookworm": ["bird2"]}), "bookworm")
     assert path == image.image_path(config(release_packages={}, mirror="http://mirror.test/debian"), "bookworm")
-    assert path == image.image_path(config(release_packages={"trixie": ["frr"]}), "bookworm")
-    assert path != image.image_path(config(extra_packages=["frr"]), "bookworm")
+    assert path == image.image_path(config(release_packages={"trixie": ["bird2"]}), "bookworm")
+    assert path != image.image_path(config(extra_packages=["bird2"]), "bookworm")
     assert path != image.image_path(config(guest_kernel="linux-image-amd64"), "bookworm")
     assert path.name.startswith("bookworm-")
 
