@@ -15,8 +15,8 @@ description:
   - What the collection configures has names that begin with C(VIRTNET-). It is merged into FRR's running configuration, which
     C(vtysh -C) checks as a whole beforehand, and loaded with C(frr-reload.py), which leaves alone what does not differ, sessions
     included. C(/etc/frr/frr.conf) gets the same lines, and keeps all others, comments too.
-  - A subnet that is not in the host's routing table is not announced (C(bgp network import-check)). That of a bridge is there
-    while the bridge has carrier, so while a guest runs on it.
+  - A subnet that is not in the host's routing table is not announced (C(bgp network import-check)), so that of a network that is
+    down is not. That of a bridge without carrier, on which no guest runs, may be or not, as the release of FRR has it.
   - Each call changes the neighbours, announcements and acceptances that it names, and leaves those of other calls.
 options:
   asn:

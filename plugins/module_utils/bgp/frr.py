@@ -106,9 +106,12 @@ class Frr:
             )  # fmt: skip
 
     def load(self, text):
-        """Make the running configuration C(text); what does not differ is not touched, no session of it either."""
-        with self._file(text) as path:
-            command = [_first(_RELOAD), "--reload", "--stdout", "--log-level", "error", path]
+        """Make the running configuration C(text); what does not differ is not touched, no session of it either.
+
+        After any file but frr.conf the tool saves what runs, which costs people their comments.
+        """
+        with self._in_place_of_conf(text):
+            command = [_first(_RELOAD), "--reload", "--stdout", "--log-level", "error", CONF]
             self._host.run(command, what="frr-reload.py", subject="FRR")
 
     def refilter(self, groups):
@@ -141,12 +144,17 @@ class Frr:
         The unit's reload loads frr.conf, too, which may differ from what runs, and for which FRR would set IP forwarding that
         nobody speaks of. So the running configuration takes its place meanwhile.
         """
+        with self._in_place_of_conf(running):
+            self.systemctl("reload")
+
+    @contextlib.contextmanager
+    def _in_place_of_conf(self, text):
         conf = self.conf()
         if conf is not None:
             files.write(ASIDE, conf)
         try:
-            _write(CONF, running)
-            self.systemctl("reload")
+            _write(CONF, text)
+            yield
         finally:
             self.write_conf(conf)
 
