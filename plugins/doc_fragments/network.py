@@ -398,7 +398,8 @@ options:
         type: dict
         suboptions:
           mode:
-            description: C(static) routes on the peers, or C(bgp).
+            description:
+              - V(static) routes on the peers, or V(bgp) by FRR, between all KVM hosts of the play that have such networks and the peers.
             type: str
             choices: [none, static, bgp]
             default: none

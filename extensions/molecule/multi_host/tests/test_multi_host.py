@@ -166,6 +166,16 @@ def test_what_is_refused(fleet):
     assert message.startswith("accept: lan: 10.77.0.0/16 le 24 holds the address"), message
 
 
+def test_an_as_number_of_ours_can_change(fleet):
+    """The gateway's instance is ours alone: what is internal becomes external, and internal again."""
+    gateway, modules = fleet["gateway1"], Modules(fleet["gateway1"])
+    real = modules.step("frr_bgp", "bgp", asn=64600)
+    assert real["actions"][-1]["outage_s"] > 0 and "AS 64512 becomes 64600" in real["actions"][-1]["note"]
+    assert "local AS number 64600" in gateway.check_output("vtysh -c 'show bgp ipv4 unicast summary'")
+    modules.step("frr_bgp", "bgp", asn=64512)
+    until(lambda: by_bgp(gateway) == set().union(*map(guest_subnets, KVM)))
+
+
 @pytest.mark.parametrize("name", ["kvm1", "kvm3"])
 def test_a_network_that_is_down_is_not_announced(fleet, figure, name):
     host, release = fleet[name], fleet[name].check_output("vtysh -c 'show version'").split()[1]
