@@ -21,7 +21,7 @@ FOLDERS = ("/etc", "/usr/local", "/opt", "/root", "/var/lib", "/var/spool", "/ru
 IGNORED = re.compile(
     r"/root/\.ansible|/var/lib/libvirt/dnsmasq/|/var/lib/libvirt/qemu/|/var/lib/systemd/(random-seed|timers|timesync|coredump)"
     r"|/var/lib/(dpkg|apt|private|logrotate|dbus)/|/etc/resolv\.conf$|/etc/\.pwd\.lock|/run/virtnet/(lock|kvm\.json)$|__pycache__"
-    r"|/etc/libvirt/(secrets|storage)/|/var/lib/virtnet/guests$"
+    r"|/etc/libvirt/(secrets|storage)/|/var/lib/virtnet/guests$|/root/\.history_frr$|/var/lib/frr/"
 )
 SYSCTL = re.compile(
     r"^net\.(ipv[46]\.(ip_forward|conf\.[^.]+\.(forwarding|mc_forwarding|accept_ra|rp_filter|disable_ipv6|proxy_arp|proxy_ndp"

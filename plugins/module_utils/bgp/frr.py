@@ -45,6 +45,10 @@ class Frr:
     def __init__(self, host):
         self._host = host
 
+    def _run(self, command, **how):
+        """Run one of FRR's tools; what an administrator has typed into vtysh stays his own history."""
+        return self._host.run(["env", "VTYSH_HISTFILE=/dev/null", *command], **how)
+
     # --- what is there ---
 
     @staticmethod
@@ -86,7 +90,7 @@ class Frr:
         path = _first(_VTYSH)
         if path is None:
             return set(), None
-        rc, out, _err = self._host.run([path, "-c", "show daemons", "-c", "show running-config"], check=False)
+        rc, out, _err = self._run([path, "-c", "show daemons", "-c", "show running-config"], check=False)
         head, _heading, _rest = out.partition("Building configuration")
         daemons = set(head.split())
         return (daemons, frr_text.shown(out)) if rc == 0 and "zebra" in daemons else (daemons, None)
@@ -96,7 +100,7 @@ class Frr:
     def check(self, text):
         """Raise InvalidInput if FRR does not understand a configuration; nothing is changed."""
         with self._file(text) as path:
-            rc, out, err = self._host.run([_first(_VTYSH), "-C", "-f", path], check=False)
+            rc, out, err = self._run([_first(_VTYSH), "-C", "-f", path], check=False)
         # FRR 8.4 ends with 0 where it has stopped early.
         wrong = [line.strip() for line in (out + err).splitlines() if "% " in line or "Warning[" in line or "failure" in line]
         if rc or wrong:
@@ -112,7 +116,7 @@ class Frr:
         """
         with self._in_place_of_conf(text):
             command = [_first(_RELOAD), "--reload", "--stdout", "--log-level", "error", CONF]
-            self._host.run(command, what="frr-reload.py", subject="FRR")
+            self._run(command, what="frr-reload.py", subject="FRR")
 
     def refilter(self, groups):
         """Have neighbours send and get their routes anew, without a new session: FRR does not look at changed lists by itself."""
@@ -121,7 +125,7 @@ class Frr:
             for word in ("-c", f"clear bgp {frr_text.FAMILIES[version]} peer-group {group} soft")
         ]  # fmt: skip
         if words:
-            self._host.run([_first(_VTYSH), *words], what="filtering the routes anew", subject="FRR")
+            self._run([_first(_VTYSH), *words], what="filtering the routes anew", subject="FRR")
 
     def write_conf(self, text):
         """Replace frr.conf; it keeps its owner and mode. None: there shall be none."""
@@ -189,7 +193,7 @@ class Frr:
             time.sleep(0.3)
 
     def _states(self):
-        _rc, out, _err = self._host.run([_first(_VTYSH), "-c", "show bgp summary json"], check=False)
+        _rc, out, _err = self._run([_first(_VTYSH), "-c", "show bgp summary json"], check=False)
         try:
             families = json.loads(out or "{}")
         except ValueError:
