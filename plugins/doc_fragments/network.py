@@ -399,7 +399,8 @@ options:
         suboptions:
           mode:
             description:
-              - V(static) routes on the peers, or V(bgp) by FRR, between all KVM hosts of the play that have such networks and the peers.
+              - V(static) routes on the peers, or V(bgp), by FRR between the peers and all KVM hosts of the play that have such
+                networks.
             type: str
             choices: [none, static, bgp]
             default: none
