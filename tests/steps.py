@@ -58,7 +58,7 @@ LIMITS = {"foreign": 2400, "modules": 2400, "vlans": 4500}
 # that the whole of it may take.
 MATRICES = {"contract": 600, "guard": 1500, "managers": 4500, "modules": 3000}
 
-# Scenarios with a lab of their own, whose hosts stand in their hosts.yml (variables of the role lab_hosts).
+# Scenarios with a lab of their own, whose hosts stand in their vars/hosts.yml (variables of the role lab_hosts).
 OWN_LAB = f"{LAB}own"
 
 # Scenarios after which the hosts are not as before, through no fault of ours: the next one gets new ones.
@@ -569,7 +569,7 @@ spoilt = threading.Event()
 
 
 def molecule(log: Log, scenario: str, whole: bool = False) -> Counts:
-    hosts = SCENARIOS / scenario / "hosts.yml"
+    hosts = SCENARIOS / scenario / "vars" / "hosts.yml"
     if hosts.is_file():
         return molecule_with_own_lab(log, scenario, hosts)
     if spoilt.is_set():
