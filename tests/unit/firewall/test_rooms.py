@@ -468,7 +468,7 @@ def test_files_that_cannot_be_written_take_the_rules_back(kernel, natnet, monkey
     tables = dict(kernel.tables)
     write_all = store.files.write_all
 
-    def full(texts, mode=0o600):
+    def full(texts, mode=0o600, owner=None):
         if any(path.endswith("iso.json") for path in texts):
             raise OSError(28, "No space left on device")
         write_all(texts, mode)
