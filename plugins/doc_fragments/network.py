@@ -409,7 +409,11 @@ options:
             type: list
             elements: str
       stretch:
-        description: One segment over several hosts.
+        description:
+          - One segment over several hosts, of the models C(isolated) and C(routed). The hosts are those in I(hosts), else all of
+            the play; the roles net_isolated and net_routed find their addresses, and make the VXLAN device (module vxlan_iface).
+          - A routed network's gateway has the same addresses and the same MAC address on all of its hosts.
+          - DHCP is served by one of the hosts. The MTU is the underlay's without VXLAN's own 50 bytes (70 with IPv6), or less.
         type: dict
         suboptions:
           mode:
@@ -418,13 +422,26 @@ options:
             choices: [none, vxlan]
             default: none
           vni:
-            description: VXLAN network identifier.
+            description: VXLAN network identifier, 1 to 16777215, of this network on all of its hosts and of no other.
             type: int
           control:
-            description: How peers are found.
+            description: How peers are found. V(static) is a list of them; V(evpn) is refused, it is not there yet.
             type: str
             choices: [static, evpn]
             default: static
+          local:
+            description: This host's address on the underlay. The roles find it.
+            type: str
+          peers:
+            description: Addresses of the other hosts on the underlay. The roles find them. Nobody else sends into the network.
+            type: list
+            elements: str
+          serves:
+            description: Whether this host is the one that serves DHCP. The roles say so.
+            type: bool
+          dhcp_host:
+            description: Inventory name of the host that serves DHCP; read by the roles, which else take the first host.
+            type: str
       policy:
         description: Exceptions from the contract; read by M(virtnet.kvm.net_policy).
         type: dict

@@ -174,6 +174,10 @@ def network_options():
                 "mode": {"type": "str", "choices": ["none", "vxlan"], "default": "none"},
                 "vni": {"type": "int"},
                 "control": {"type": "str", "choices": ["static", "evpn"], "default": "static"},
+                "local": {"type": "str"},
+                "peers": {"type": "list", "elements": "str"},
+                "serves": {"type": "bool"},
+                "dhcp_host": {"type": "str"},
             },
         },
         "policy": {

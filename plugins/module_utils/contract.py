@@ -60,15 +60,20 @@ def has_services(network):
     if network.bridge_owner != "libvirt":
         return False
     if network.model == "isolated":
-        return network.dhcp is not None
+        return network.serves_dhcp
     return True
 
 
 def same_network(a, b):
-    """Return whether two guests share a segment: one network on one host (or a bridged one, on one LAN)."""
+    """Return whether two guests share a segment: one network on one host, a bridged one on one LAN, a stretched one."""
     if a.network is None or b.network is None or a.network.name != b.network.name:
         return False
-    return a.host == b.host or a.network.model == "bridged"
+    return a.host == b.host or a.network.model == "bridged" or stretched_alike(a.network, b.network)
+
+
+def stretched_alike(a, b):
+    """Return whether two hosts' networks of one name are one segment."""
+    return a.stretch is not None and b.stretch is not None and a.stretch.vni == b.stretch.vni
 
 
 def verdict(src, dst, protocol="any", port=None):

@@ -13,6 +13,7 @@ def check(network):
     """Raise InvalidInput if a network contradicts its model, libvirt or itself."""
     _check_model(network)
     _check_bridge(network)
+    _check_stretch(network)
     _check_addresses(network)
 
 
@@ -100,6 +101,34 @@ def _check_bridge(network):
             refuse(network, "carrier_tap", "carrier_tap without bridge_owner: host", "libvirt's own bridges do not need it.")
         if network.virtualport:
             refuse(network, "virtualport", "a virtual port on a bridge of libvirt's", "Only bridged networks have it.")
+
+
+def _check_stretch(network):
+    """Refuse what a segment over several hosts cannot have."""
+    if network.stretch is None:
+        return
+    if network.model not in ("isolated", "routed"):
+        cure = "A bridged one is on the hosts' LAN already." if network.model == "bridged" else "Use the model routed."
+        refuse(network, "stretch.mode", f"stretch with the model {network.model}", cure)
+    if network.masquerade:
+        refuse(
+            network, "masquerade", "masquerade with stretch: answers may leave by another host than the questions came in by",
+            "Give the outside a route (return_routes), or use the model nat without stretch.",
+        )  # fmt: skip
+    if network.policy.port_isolation:
+        refuse(
+            network, "policy.port_isolation", "port_isolation with stretch: it would part guests of one host only",
+            "Give the guests networks of their own.",
+        )  # fmt: skip
+    if network.model == "isolated" and network.addresses and network.dhcp is None:
+        refuse(
+            network, "addresses", "an isolated network over several hosts, each of which would have the same address",
+            "Write the guests' subnet under subnets.",
+        )  # fmt: skip
+    for number, peer in enumerate(network.stretch.peers or ()):
+        if any(peer in one for one in network.subnets if one.version == peer.version):
+            where, problem = f"stretch.peers[{number}]", f"the peer {peer} is inside the network itself"
+            refuse(network, where, problem, "Name the hosts' own addresses.")
 
 
 def _check_addresses(network):

@@ -13,9 +13,17 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ansible_collections.virtnet.kvm.plugins.module_utils import model_checks, model_ports, model_services, names, values
+from ansible_collections.virtnet.kvm.plugins.module_utils import (
+    model_checks,
+    model_ports,
+    model_services,
+    model_stretch,
+    names,
+    values,
+)
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.model_services import Dhcp, Dns
+from ansible_collections.virtnet.kvm.plugins.module_utils.model_stretch import Stretch
 
 MODELS = ("isolated", "routed", "nat", "bridged")
 #: What a rate can be at most, in a second: more than any link of a guest carries.
@@ -94,6 +102,7 @@ class Network:
     masquerade: bool
     nat_ipv6: Optional[bool]
     routes: Optional[tuple]  # of (subnet, gateway)
+    stretch: Optional[Stretch]
     policy: Policy
     port_forwards: tuple
     virtualport: Optional[dict]  # these five are in the normal form of a definition
@@ -106,6 +115,23 @@ class Network:
     @property
     def wanted(self):
         return self.state != "absent"
+
+    @property
+    def gateway_mac(self):
+        """The MAC address that a stretched network's gateway has on all of its hosts; None where each host has its own."""
+        if self.stretch is None or self.model != "routed":
+            return None
+        return self.mac or names.gateway_mac(self.name)
+
+    @property
+    def serves_dhcp(self):
+        """Whether this host serves DHCP: of the hosts of a stretched network one does."""
+        return self.dhcp is not None and (self.stretch is None or self.stretch.serves)
+
+    @property
+    def host_addresses(self):
+        """The addresses that this host has in it: an isolated one's gateway is on the host that serves, a routed one's on all."""
+        return () if self.stretch and self.model == "isolated" and not self.stretch.serves else self.addresses
 
     def gateway(self, version):
         """Return the host's first address of an IP version in this network, or None."""
@@ -234,6 +260,11 @@ def parse_network(item, option):
             values.dnsmasq_text(text, f"{option}.dnsmasq_options[{number}]", name) for number, text in enumerate(options)
         ]
     masquerade = item.get("masquerade")
+    owner = item.get("bridge_owner") or ("host" if model == "bridged" else "libvirt")
+    stretch = model_stretch.parse(item.get("stretch"), f"{option}.stretch", name) if state != "absent" else None
+    mac = None if item.get("mac") is None else values.mac(item["mac"], f"{option}.mac", name)
+    if mac is None and stretch and model == "routed" and owner == "libvirt":
+        mac = names.gateway_mac(name)
     network = Network(
         option=option,
         name=name,
@@ -242,14 +273,14 @@ def parse_network(item, option):
         autostart=item.get("autostart") is not False,
         persistent=item.get("persistent") is not False,
         bridge=bridge,
-        bridge_owner=item.get("bridge_owner") or ("host" if model == "bridged" else "libvirt"),
+        bridge_owner=owner,
         firewall=item.get("firewall") or "nftables",
         attach=item.get("attach") or "bridge",
         uplink=item.get("uplink") or None,
         carrier_tap=item.get("carrier_tap") or None,
         title=_text(item.get("title"), f"{option}.title", name),
         description=_text(item.get("description"), f"{option}.description", name, lines=True),
-        mac=None if item.get("mac") is None else values.mac(item["mac"], f"{option}.mac", name),
+        mac=mac,
         zone=values.zone(item["zone"], f"{option}.zone", name) if item.get("zone") else item.get("zone"),
         mtu=item.get("mtu"),
         stp=bool(item.get("stp")),
@@ -261,6 +292,7 @@ def parse_network(item, option):
         masquerade=(model == "nat") if masquerade is None else bool(masquerade),
         nat_ipv6=item.get("nat_ipv6"),
         routes=routes,
+        stretch=stretch,
         policy=_policy(item.get("policy"), f"{option}.policy", name),
         port_forwards=tuple(
             parse_port_forward(one, f"{option}.port_forwards[{number}]", name)
@@ -281,7 +313,7 @@ def parse_network(item, option):
 def parse_networks(items, option="networks"):
     """Return the Networks of a declaration, checked one by one and against each other."""
     networks = [parse_network(item, f"{option}[{number}]") for number, item in enumerate(items)]
-    by_name, by_bridge = {}, {}
+    by_name, by_bridge, by_vni = {}, {}, {}
     for network in networks:
         if network.name in by_name:
             model_checks.refuse(
@@ -299,6 +331,13 @@ def parse_networks(items, option="networks"):
                     f"the bridge {network.bridge} is also that of {other.name} ({other.option})",
                     "Give each network its own.",
                 )
+        if network.stretch is not None:
+            other = by_vni.setdefault(network.stretch.vni, network)
+            if other is not network:
+                model_checks.refuse(
+                    network, "stretch.vni", f"the VNI {network.stretch.vni} is also that of {other.name} ({other.option})",
+                    "Give each network its own.",
+                )  # fmt: skip
     model_checks.check_overlaps([network for network in networks if network.wanted])
     return networks
 

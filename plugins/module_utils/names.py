@@ -61,3 +61,20 @@ def link_mac(machine, link):
     """Return the MAC address of a bridge or tap of ours: locally administered, the same after every boot of C(machine)."""
     tail = _digest(machine, link)[:10]
     return "02:" + ":".join(tail[start : start + 2] for start in range(0, 10, 2))
+
+
+def vxlan_name(network):
+    """Return the name of a stretched network's VXLAN device: C(vx) and the 8 hexadecimal digits of its bridge."""
+    return "vx" + _digest(network)[:8]
+
+
+def gateway_mac(network):
+    """Return the MAC address of a stretched network's gateway: locally administered, the same on all hosts."""
+    tail = _digest("gateway", network)[:10]
+    return "02:" + ":".join(tail[start : start + 2] for start in range(0, 10, 2))
+
+
+def underlay_mac(network, local):
+    """Return the MAC address under which a host sends from a stretched network's gateway to the other hosts."""
+    tail = _digest("underlay", network, local)[:10]
+    return "02:" + ":".join(tail[start : start + 2] for start in range(0, 10, 2))

@@ -66,7 +66,8 @@ def network_entry(network):
         "routes": None if network.routes is None else [
             {"to": plain(to), "via": plain(via)} for to, via in network.routes
         ],
-        "stretch": {"mode": (network.declared.get("stretch") or {}).get("mode") or "none"},
+        "stretch": _stretch(network.stretch),
+        **({"mac": network.mac} if network.stretch and network.mac else {}),
         "policy": {
             "allow_to": _accesses(policy.allow_to, True),
             "host_access": _accesses(policy.host_access, False),
@@ -88,6 +89,16 @@ def _for_removal(network):
     return found
 
 
+def _stretch(stretch):
+    if stretch is None:
+        return {"mode": "none"}
+    peers = None if stretch.peers is None else sorted((plain(one) for one in stretch.peers), key=lambda text: (":" in text, text))
+    return {
+        "mode": "vxlan", "vni": stretch.vni, "control": stretch.control, "local": plain(stretch.local), "peers": peers,
+        "serves": stretch.serves,
+    }  # fmt: skip
+
+
 def _limits(rate):
     return {key: value for key, value in dataclasses.asdict(rate).items() if value is not None}
 
@@ -102,11 +113,6 @@ def with_kept(item, stored):
 def stored_network(entry, where):
     """Return the Network of a stored entry."""
     return models.parse_network(entry, where)
-
-
-def stretched(network):
-    """Return whether the segment reaches over several hosts, and so may hold its gateway more than once."""
-    return ((network.declared.get("stretch") or {}).get("mode") or "none") != "none"
 
 
 # --- translation ---

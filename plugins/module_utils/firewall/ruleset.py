@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import contract, models
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import drops, rates, spoofing, translation
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import drops, rates, spoofing, stretch, translation
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import Table, concat, port_range, quoted
 
 NAME = "virtnet"
@@ -117,7 +117,7 @@ def _contract(table, inner, networks, rules):
     for model in INNER:
         if f"{model}_bridges" in table:
             table.add_chain(
-                f"from_{model}", _from_guests(table, model, targets, refuse),
+                f"from_{model}", [*stretch.encapsulated(inner, refuse), *_from_guests(table, model, targets, refuse)],
                 about=f"New conversations of {model} guests with anybody but the host",
             )
     if inner:
@@ -272,6 +272,7 @@ def _arp_side(table, inner):
 
 
 def _host_side(table, inner, refuse):
+    arriving = stretch.add_underlay(table, inner, INNER, refuse)
     closed = [one for one in inner if _closed_to_host(one)]
     if table.add_set("host_closed", "ifname", _bridges(closed), about="Their guests may not speak to the host"):
         rules = _known(table)
@@ -298,7 +299,9 @@ def _host_side(table, inner, refuse):
             rules.append("iifname . meta l4proto . th dport @host_access accept")
         rules += [f"icmpv6 type {{ {_ND_TO_HOST} }} accept", refuse]
         table.add_chain("to_host", rules)
-        table.add_chain("input", ["iifname @host_closed goto to_host"], hook="filter hook input priority -5")
+        arriving.append("iifname @host_closed goto to_host")
+    if arriving:
+        table.add_chain("input", arriving, hook="filter hook input priority -5")
     shut = [one for one in inner if not contract.verdict(_HOST, _guest(_stripped(one))).allowed]
     if table.add_set("host_shut", "ifname", _bridges(shut), about="The host may not speak to their guests"):
         rules = ["ct state established,related accept"]

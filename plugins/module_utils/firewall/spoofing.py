@@ -20,7 +20,7 @@ from __future__ import annotations
 import ipaddress
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import names
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import drops, entries
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import drops, stretch
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.nfttext import LEARNT, concat, quoted
 
 #: Before conntrack (-200) and, in table bridge, before br_netfilter hands frames to IP (0).
@@ -55,7 +55,7 @@ def add_source_guard(table, networks, refuse):
                     elements[concat(quoted(one.bridge), subnet)] = one.name
         table.add_set(f"sources{version}", f"ifname . {kind}", elements, interval=True)
         table.add_set(f"gateways{version}", kind, _gateways(guarded, version))
-    rules = []
+    rules = stretch.add_passage(table, guarded)
     for version, family in ((4, "ip"), (6, "ip6")):
         if f"gateways{version}" in table:
             rules.append(f"{family} saddr @gateways{version} {refuse}")
@@ -76,7 +76,7 @@ def add_source_guard(table, networks, refuse):
 def _gateways(networks, version):
     return {
         str(one.ip): network.name
-        for network in networks if not entries.stretched(network)
+        for network in networks
         for one in network.addresses or () if one.version == version
     }
 
@@ -197,7 +197,7 @@ def add_segment_guard(table, networks, ports):
     bound = _bound(networks, ports)
     # On kernels without nft_meta_bridge a frame is known to be of a network by its port only.
     refuse = drops.add(table, {link: network for (link, _mac), network in bound.items()})
-    rules_of_ports = add_port_guard(table, networks, bound, refuse)
+    rules_of_ports = stretch.add_frames(table, networks, refuse, PRIORITY) + add_port_guard(table, networks, bound, refuse)
     jumps = {}
     for version, kind in ((4, "ipv4_addr"), (6, "ipv6_addr")):
         gateways = _gateways(guarded, version)

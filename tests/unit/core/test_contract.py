@@ -29,6 +29,8 @@ ITEMS = {
         "policy": {"deny_host": True, "host_access": [{"protocol": "tcp", "ports": ["22"]}]},
     },
     "bridged": {"name": "b", "model": "bridged", "bridge": "br0"},
+    "far": {"name": "f", "model": "isolated", "stretch": {"mode": "vxlan", "vni": 7}},
+    "far+routed": {"name": "fr", "model": "routed", "addresses": ["10.9.0.1/24"], "stretch": {"mode": "vxlan", "vni": 8}},
     "macvtap": {"name": "m", "model": "bridged", "attach": "macvtap", "uplink": "eth0"},
 }
 NETWORKS = {key: models.parse_networks([item])[0] for key, item in ITEMS.items()}
@@ -48,6 +50,14 @@ def end(text):
 CASES = [
     # from, to, protocol, port, source under which it arrives, or None for no
     ("isolated", "isolated", "tcp", 80, "own"),
+    ("isolated", "isolated@2", "tcp", 80, None),
+    ("far", "far@2", "tcp", 80, "own"),
+    ("far", "far+routed@2", "tcp", 80, None),
+    ("far", "host@2", "tcp", 80, None),
+    ("outside", "far@2", "tcp", 80, None),
+    ("far+routed", "far+routed@2", "tcp", 80, "own"),
+    ("far+routed", "host@2", "tcp", 80, "own"),
+    ("far+routed", "far@2", "tcp", 80, None),
     ("isolated", "host", "icmp", None, None),
     ("isolated", "host", "udp", 53, None),
     ("isolated+dhcp", "host", "udp", 53, "own"),

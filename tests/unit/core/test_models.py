@@ -27,7 +27,38 @@ def macvtap(**changes):
     return {"name": "m", "model": "bridged", "attach": "macvtap", "uplink": "eth0", **changes}
 
 
+def stretched(vni=7, more=None, **changes):
+    item = {"name": "far", "model": "isolated", "stretch": {"mode": "vxlan", "vni": vni, **(more or {})}}
+    return {**item, **changes}
+
+
+STRETCHED = {
+    "option": "networks[0].stretch.",
+    "bad": [
+        (stretched(None), "vni", "without a network identifier"),
+        (stretched(0), "vni", "out of range"),
+        (stretched(2**24), "vni", "out of range"),
+        (stretched(more={"control": "evpn"}), "control", "EVPN is not there yet"),
+        (stretched(more={"local": "192.0.2"}), "local", "not an IP address"),
+        (stretched(more={"local": "127.0.0.1"}), "local", "no address of a host"),
+        (stretched(more={"local": "192.0.2.1", "peers": ["192.0.2.1"]}), "peers[0]", "this host itself"),
+        (stretched(more={"peers": ["192.0.2.2", "192.0.2.2"]}), "peers[1]", "named twice"),
+        (stretched(more={"local": "192.0.2.1", "peers": ["2001:db8::2"]}), "peers[0]", "two IP versions"),
+        (stretched(more={"peers": ["fe80::1"]}), "peers[0]", "no address of a host"),
+        (stretched(more={"peers": ["10.1.0.9"]}, subnets=["10.1.0.0/24"]), "peers[0]", "inside the network itself"),
+        (stretched(model="nat", addresses=["10.1.0.1/24"]), "mode", "with the model nat"),
+        (stretched(model="bridged", uplink="eth0"), "mode", "with the model bridged"),
+    ],
+}
+
+
 BAD = [
+    *((item, STRETCHED["option"] + option, words) for item, option, words in STRETCHED["bad"]),
+    (stretched(policy={"port_isolation": True}), "networks[0].policy.port_isolation", "guests of one host only"),
+    (stretched(model="routed", addresses=["10.1.0.1/24"], masquerade=True), "networks[0].masquerade", "masquerade with stretch"),
+    (
+        stretched(addresses=["10.1.0.1/24"], bridge_owner="host"), "networks[0].addresses", "each of which would have the same",
+    ),
     # item, option, words of the message
     (nat(name="a<b>"), "networks[0].name", "cannot be a name"),
     (nat(name='a"b'), "networks[0].name", "cannot be a name"),
@@ -220,3 +251,35 @@ def test_dual_stack_reservations_share_name_and_mac():
 def test_hundreds_of_networks_are_checked_quickly_and_without_false_alarm():
     items = [nat(name=f"n{number}", addresses=[f"10.{number // 250}.{number % 250}.1/24"]) for number in range(500)]
     assert len(models.parse_networks(items)) == 500
+
+
+def test_two_networks_of_a_host_have_two_identifiers():
+    with pytest.raises(InvalidInput, match=r"networks\[1\]\.stretch\.vni: other: the VNI 7 is also that of far") as caught:
+        models.parse_networks([stretched(), stretched(name="other")])
+    assert caught.value.option == "networks[1].stretch.vni"
+    models.parse_networks([stretched(), stretched(8, name="other")])
+    models.parse_networks([stretched(), {**stretched(name="other"), "state": "absent"}])
+
+
+def test_a_stretched_gateway_is_the_same_on_all_hosts():
+    routed = {"model": "routed", "addresses": ["10.1.0.1/24"]}
+    here, there = (
+        models.parse_networks([stretched(more={"local": local}, **routed)])[0] for local in ("192.0.2.1", "192.0.2.2")
+    )
+    assert here.gateway_mac == there.gateway_mac == here.mac and here.mac.startswith("02:")
+    [declared] = models.parse_networks([stretched(mac="02:00:00:00:00:01", **routed)])
+    assert declared.gateway_mac == "02:00:00:00:00:01"
+    [own] = models.parse_networks([stretched(bridge_owner="host", **routed)])
+    assert own.mac is None and own.gateway_mac == here.gateway_mac
+    [isolated] = models.parse_networks([stretched()])
+    assert isolated.mac is None and isolated.gateway_mac is None
+
+
+def test_one_host_serves_a_stretched_network():
+    item = {"addresses": ["10.1.0.1/24"], "dhcp": {"ranges": [{"start": "10.1.0.9", "end": "10.1.0.19"}]}}
+    for model, others in (("isolated", []), ("routed", ["10.1.0.1/24"])):
+        [serving] = models.parse_networks([stretched(model=model, **item)])
+        [other] = models.parse_networks([stretched(more={"serves": False}, model=model, **item)])
+        assert serving.serves_dhcp and [str(one) for one in serving.host_addresses] == ["10.1.0.1/24"]
+        assert not other.serves_dhcp and [str(one) for one in other.host_addresses] == others
+        assert other.subnets == serving.subnets

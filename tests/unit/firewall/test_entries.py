@@ -17,8 +17,12 @@ ITEMS = [
         "name": "r", "model": "routed", "bridge_owner": "host", "bridge": "rbr0", "addresses": ["10.64.104.1/24"],
         "subnets": ["10.64.105.0/24"], "uplink": "eth1", "masquerade": True,
         "routes": [{"to": "10.9.0.0/16", "via": "10.64.104.9"}],
-        "stretch": {"mode": "vxlan"},
     },
+    {
+        "name": "far", "model": "routed", "addresses": ["10.64.107.1/24"], "mac": "02:00:00:00:00:01",
+        "stretch": {"mode": "vxlan", "vni": 7, "local": "192.0.2.1", "peers": ["192.0.2.3", "192.0.2.2"], "serves": False},
+    },
+    {"name": "near", "model": "isolated", "stretch": {"mode": "vxlan", "vni": 8}},
     {"name": "b", "model": "bridged", "uplink": "eth0", "attach": "macvtap"},
     {
         "name": "n", "model": "nat", "addresses": ["10.64.106.1/24"], "firewall": "libvirt",
@@ -39,7 +43,7 @@ def test_an_entry_is_plain_and_reads_back_as_itself(item, parse, natnet):
     back = entries.stored_network(entry, "store")
     assert entries.network_entry(back) == entry
     assert (back.subnets, back.policy, back.masquerade) == (network.subnets, network.policy, network.masquerade)
-    assert entries.stretched(back) == entries.stretched(network)
+    assert (back.stretch is None, back.gateway_mac) == (network.stretch is None, network.gateway_mac)
 
 
 def test_spellings_of_one_declaration_give_one_entry(parse, natnet):

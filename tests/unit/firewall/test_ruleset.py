@@ -208,13 +208,6 @@ def test_tags_of_vlan_0_within_tags_are_dropped_whatever_their_kind(parse, natne
         assert f"        {outer}vlan id 0 meta protocol {{ 8021q, 8021ad }} drop\n" in bridge
 
 
-def test_a_stretched_network_may_have_its_gateway_twice(parse, natnet):
-    near = parse(natnet)
-    far = parse({**natnet, "stretch": {"mode": "vxlan", "vni": 5}})
-    assert "gateways4" in ruleset.tables(near, {})[1]
-    assert "gateways4" not in ruleset.tables(far, {})[1]
-
-
 def test_a_guest_that_routes_keeps_its_address_but_speaks_for_others(parse):
     inet, bridge, _arp = ruleset.tables(parse(*FOUR_MODELS), {})
     assert '"dmzbr0" . 10.9.0.0/16' in inet

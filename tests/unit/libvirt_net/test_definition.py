@@ -252,3 +252,30 @@ def test_without_purge_a_reservation_takes_the_place_of_its_own_only(row, kept):
     }
     assert names[True] == [row["name"]]
     assert sorted(names[False]) == sorted([row["name"], *kept])
+
+
+def stretched(serves, **changes):
+    item = {
+        "name": "far", "model": "routed", "bridge": "farbr0", "addresses": ["10.64.100.1/24"],
+        "dhcp": {
+            "ranges": [{"start": "10.64.100.100", "end": "10.64.100.200"}],
+            "reservations": [{"name": "vm0", "mac": "52:54:00:00:00:01", "address": "10.64.100.2"}],
+        },
+        "stretch": {"mode": "vxlan", "vni": 7, "serves": serves},
+        **changes,
+    }  # fmt: skip
+    return models.parse_networks([item])[0]
+
+
+@pytest.mark.parametrize("model", ["routed", "isolated"])
+def test_one_host_of_a_stretched_network_serves_it(model):
+    serving = definition.edit(stretched(True, model=model))
+    other = definition.edit(stretched(False, model=model), serving)
+    assert definition.parse(serving)["addresses"] == ["10.64.100.1/24"]
+    assert len(definition.parse(serving)["dhcp"]["reservations"]) == 1
+    assert definition.parse(other)["dhcp"] is None
+    # A routed network's gateway is on all hosts, under one MAC address; an isolated one's on that which serves.
+    assert definition.parse(other)["addresses"] == (["10.64.100.1/24"] if model == "routed" else [])
+    assert definition.parse(other)["mac"] == definition.parse(serving)["mac"]
+    assert (definition.parse(other)["mac"] is not None) == (model == "routed")
+    assert definition.parse(definition.edit(stretched(True, model=model), other)) == definition.parse(serving)

@@ -11,10 +11,12 @@ form back. Two definitions are the same to us if and only if their normal forms 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import ipaddress
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import addresses, names, ports, xml
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition.xml import dump, load
+from ansible_collections.virtnet.kvm.plugins.module_utils.model_services import Dhcp
 from ansible_collections.virtnet.kvm.plugins.module_utils.names import NAMESPACE
 
 __all__ = ["MARK", "dump", "edit", "forward_mode", "load", "mark", "parse", "parse_mark", "with_uuid"]
@@ -223,6 +225,14 @@ def mark(network):
     return dump(xml.element("network", **_mark_of(network)))
 
 
+def _of_this_host(network):
+    """Return the network as far as this host serves it: of the hosts of a stretched one, one has all of it."""
+    if network.stretch is None or network.stretch.serves:
+        return network
+    none = Dhcp(ranges=(), reservations=(), tftp_root="", boot={})
+    return dataclasses.replace(network, addresses=network.host_addresses, dhcp=network.dhcp and none)
+
+
 def edit(network, tree=None, purge=True):
     """Return a definition that holds all that C(network) declares, and whatever else C(tree) held.
 
@@ -233,6 +243,7 @@ def edit(network, tree=None, purge=True):
         xml.child(tree, "name").text = network.name
     else:
         tree = copy.deepcopy(tree)
+    network = _of_this_host(network)
     tree.attrib.pop("connections", None)
     _edit_words(tree, network)
     _edit_mark(tree, network)
