@@ -93,6 +93,10 @@ pending:
       description: Whether M(virtnet.kvm.virt_net_model) has something to do.
       type: bool
       returned: always
+    vxlans:
+      description: Whether M(virtnet.kvm.vxlan_iface) has something to do; for the ways to other hosts of stretched networks.
+      type: bool
+      returned: always
 forwarding:
   description: Which IP versions the host has to forward for these networks.
   returned: success
@@ -123,8 +127,12 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.foreign.room 
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.translation_room import TranslationRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Networks
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.networks import NetworkRoom
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import management
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import declared, host_links, management
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.forwarding import ForwardingRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import vxlan_unit
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.vxlans import VxlanRoom
+
+PARTS = ("forwarding", "policy", "translation", "networks", "vxlans")
 
 
 def plan(params, host):
@@ -143,6 +151,9 @@ def plan(params, host):
         rooms.append(("translation", translation))
         client = Networks(params["uri"])
         rooms.append(("networks", NetworkRoom(networks, client, host, params["adopt"], params["disruption"], params["purge"])))
+        if vxlan_unit.has_devices() or any(one.stretch for one in networks):
+            items = declared.parse(host_links.vxlans(wanted), "vxlans")
+            rooms.append(("vxlans", VxlanRoom(host, items, vxlan_unit.VxlanUnit(host), params["adopt"])))
     return rooms, {"forwarding": forwarding}
 
 
@@ -156,7 +167,7 @@ def main():
         supports_check_mode=True,
     )
     deps.require(module, "libvirt", "lxml")
-    engine.plan_module(module, lambda host: plan(module.params, host), ("forwarding", "policy", "translation", "networks"))
+    engine.plan_module(module, lambda host: plan(module.params, host), PARTS)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,10 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, vl
 #: Links that go together: the kernel waits once for the whole group instead of 20 ms for each (ip-link(8), group).
 GROUP = 30318
 
-#: Properties that a tap has for life: another value means another tap.
-BORN_WITH = ("type", "owner", "group", "multi_queue", "vnet_hdr")
+#: Properties that a tap, or a VXLAN device, has for life: another value means another one.
+BORN_WITH = ("type", "owner", "group", "multi_queue", "vnet_hdr", "vni", "local", "udp_port")
+#: The entry of a VXLAN device's peer to which frames go whose receiver nobody knows yet (bridge(8), fdb).
+_EVERYBODY = "00:00:00:00:00:00"
 
 
 def quoted(text):
@@ -60,6 +62,11 @@ def _port_options(before, after):
     return lines + ([] if tags is None else vlans.lines(after["name"], has.get("vlans", vlans.NONE), tags))
 
 
+def _peers(name, before, after):
+    gone = [f"fdb del {_EVERYBODY} dev {name} dst {peer}" for peer in before if peer not in after]
+    return gone + [f"fdb append {_EVERYBODY} dev {name} dst {peer}" for peer in after if peer not in before]
+
+
 def _after_default(known, before, after):
     """Return the VLANs of a bridge or of a port after the bridge's default PVID has become another one."""
     default = forms.BRIDGE_OPTIONS["vlan_default_pvid"][1]
@@ -75,6 +82,11 @@ def create(form):
         lines = [f"link {verb} {name} type bridge {_bridge_options(form)}"]
         if not form["ipv6"]:
             lines.append(f"link set dev {name} addrgenmode none")
+    elif form["type"] == "vxlan":
+        lines = [
+            f"link add name {name} type vxlan id {form['vni']} local {form['local']} dstport {form['udp_port']}",
+            f"link set dev {name} addrgenmode none",
+        ]
     elif form.get("made"):
         lines = []
     else:
@@ -85,6 +97,7 @@ def create(form):
     bare = {
         **form, "state": "down", "mac": None, "mtu": None, "bridge": None, "description": None, "addresses": [],
         "gateway": [], "routes": [], **({"vlans": None} if form["type"] == "bridge" else {}),
+        **({"peers": []} if form["type"] == "vxlan" else {}),
     }
     return lines + change(bare, form)
 
@@ -117,6 +130,8 @@ def change(before, after, nodad=False, later=False):
         lines += [] if after["bridge"] else _link_local_again(before, after)
         before = {**before, "port": {}}
     lines += _port_options(before, after)
+    if after["type"] == "vxlan":
+        lines += _peers(name, before.get("peers", []), after.get("peers", []))
     gone = [one for one in before["addresses"] if one not in after["addresses"]]
     old, new = forms.all_routes(before), forms.all_routes(after)
     lines += [route_line("del", name, one) for one in old if one not in new]

@@ -62,7 +62,7 @@ class BridgeRoom(LinkRoom):
             # Taps come and go with guests; only those that are declared are ours to speak of.
             item = self._items.get(link.name)
             declared = item.more.get("ports", ()) if item else ()
-            form["ports"] = sorted(one for one in link.ports if self.links[one].kind not in _TAPS or one in declared)
+            form["ports"] = sorted(one for one in link.ports if not self._comes_by_itself(one) or one in declared)
             form["ipv6"] = self.host.sysctl(sysctl.link_key(link.name, "disable_ipv6")) == "0"
             form["dns"] = self.manager.dns(link.name)
             if forms.ageing_is_hidden(link.row):
@@ -71,6 +71,11 @@ class BridgeRoom(LinkRoom):
             form["port_options"] = self._options_of_ports(item)
             form["vlans"] = link.vlans
         return form
+
+    def _comes_by_itself(self, name):
+        """Whether a port is a tap, or a VXLAN device of ours, which puts itself there (vxlan_iface)."""
+        link = self.links[name]
+        return link.kind in _TAPS or (link.kind == "vxlan" and link.alias == forms.ALIAS)
 
     def normal(self, form, texts):
         # What does not filter has VLANs in name only.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from ansible_collections.virtnet.kvm.plugins.module_utils import values
+from ansible_collections.virtnet.kvm.plugins.module_utils import model_stretch, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, vlans
 
@@ -160,6 +160,11 @@ _FIELDS = {
     "priority": _between(0, 65535),
     "ageing": _seconds,
     "vlans": vlans.parse,
+    "vni": _between(1, model_stretch.VNI_MAX),
+    "local": lambda text, option, subject: str(values.address(text, option, subject)),
+    "peers": lambda texts, option, subject: [
+        str(values.address(text, f"{option}[{index}]", subject)) for index, text in enumerate(texts)
+    ],
     "vlan_default_pvid": lambda number, option, subject: vlans.number(number, option, subject, least=0),
 }
 _PLAIN = ("owner", "group", "multi_queue", "vnet_hdr", "stp", "multicast_snooping", "vlan_filtering")
@@ -197,6 +202,10 @@ def _check_together(name, option, declared, more):
         raise InvalidInput(
             "a port of a bridge has no addresses of its own", name, f"{option}.addresses", "Give them to the bridge."
         )
+    if "peers" in declared:
+        local = declared.get("local")
+        peers = [values.address(text, option, name) for text in declared["peers"]]
+        model_stretch.check_peers(local and values.address(local, option, name), peers, option, name)
     if more.get("mode") == "tun":
         for key in ("bridge", "mac"):
             if declared.get(key):

@@ -182,6 +182,8 @@ def _form(row, addresses, routes):
             owner=_text(data.get("user")), group=_text(data.get("group")),
             multi_queue=bool(data.get("multi_queue")), vnet_hdr=bool(data.get("vnet_hdr")),
         )
+    elif form["type"] == "vxlan":
+        form.update(vni=data.get("id"), local=data.get("local") or data.get("local6"), udp_port=data.get("port"))
     elif form["type"] == "bridge":
         form.update({option: _bridge_option(data, option) for option in BRIDGE_OPTIONS})
     return form

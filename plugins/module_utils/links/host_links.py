@@ -9,7 +9,8 @@ Networks on bridges of libvirt's own, and macvtap, need none.
 
 from __future__ import annotations
 
-from ansible_collections.virtnet.kvm.plugins.module_utils import models
+from ansible_collections.virtnet.kvm.plugins.module_utils import models, names
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 
 
 def host_links(items, option="networks"):
@@ -36,6 +37,30 @@ def needed_links(items, option="networks"):
     }
 
 
+def vxlans(items, option="networks"):
+    """Return the items of vxlan_iface for isolated and routed networks: for one that is not stretched, that there is none."""
+    found = []
+    for network in models.parse_networks(items, option):
+        if network.model not in ("isolated", "routed"):
+            continue
+        name, stretch = names.vxlan_name(network.name), network.stretch
+        if not network.wanted or stretch is None:
+            found.append(_gone(name))
+            continue
+        for key in ("local", "peers"):
+            if getattr(stretch, key) is None:
+                raise InvalidInput(
+                    "its hosts on the underlay are not known", network.name, f"{network.option}.stretch.{key}",
+                    "The filter virtnet.kvm.stretched_networks adds them.",
+                )  # fmt: skip
+        vxlan = {
+            "name": name, "state": "present", "vni": stretch.vni, "local": str(stretch.local),
+            "peers": [str(one) for one in stretch.peers], "bridge": network.bridge,
+        }  # fmt: skip
+        found.append({**vxlan, "mtu": network.mtu} if network.mtu else vxlan)
+    return found
+
+
 def _gone(name):
     return {"name": name, "state": "absent"}
 
@@ -56,7 +81,9 @@ def _bridge(network):
     if network.model == "bridged":
         bridge["take_over"] = True
     if network.addresses is not None and network.model != "bridged":
-        bridge["addresses"] = [one.with_prefixlen for one in network.addresses]
+        bridge["addresses"] = [one.with_prefixlen for one in network.host_addresses]
+    if network.gateway_mac is not None:
+        bridge["mac"] = network.gateway_mac
     if network.routes is not None:
         bridge["routes"] = [{"to": str(to), "via": str(via)} for to, via in network.routes]
     if network.mtu is not None:

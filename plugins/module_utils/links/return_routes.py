@@ -102,7 +102,7 @@ def _ways(links, peer_links):
     """Return [(IP version, the host's address, the peer's link)]: how a peer gets to a host, one for each IP version."""
     ways = []
     for version in (4, 6):
-        for mine in _facing(links, version):
+        for mine in facing(links, version):
             near = (name for name, its in _addresses(peer_links, version) if its.network == mine.network and its != mine)
             link = next(near, None)
             if link is not None:
@@ -118,8 +118,8 @@ def shared(links, its_links):
     """
     found = {}
     for version in (4, 6):
-        for mine in _facing(links, version):
-            near = (its for its in _facing(its_links, version) if its.network == mine.network and its != mine)
+        for mine in facing(links, version):
+            near = (its for its in facing(its_links, version) if its.network == mine.network and its != mine)
             other = next(near, None)
             if other is not None:
                 found[version] = (str(mine.ip), str(other.ip))
@@ -130,15 +130,15 @@ def shared(links, its_links):
 def towards(links, address):
     """Return a machine's own address in the subnet of another address, or None."""
     other = ipaddress.ip_address(address)
-    return next((str(mine.ip) for mine in _facing(links, other.version) if other in mine.network), None)
+    return next((str(mine.ip) for mine in facing(links, other.version) if other in mine.network), None)
 
 
 def outward(links):
     """Return the IPv4 address by which others know a machine, or None."""
-    return next((str(mine.ip) for mine in _facing(links, 4)), None)
+    return next((str(mine.ip) for mine in facing(links, 4)), None)
 
 
-def _facing(links, version):
+def facing(links, version):
     """Return a host's addresses as others know it: first on the link of its default route, first those that stay."""
     leading = {row["name"] for row in links if any(one["to"] in _DEFAULTS for one in row["routes"])}
     dynamic = {one["address"]: one["dynamic"] for row in links for one in row["addresses"]}
@@ -149,7 +149,8 @@ def _facing(links, version):
 
 def _addresses(links, version):
     """Return [(link, address)] of links that lead out of a machine: not of bridges that hold guests only."""
-    kinds = {row["name"]: row["type"] for row in links}
+    # A VXLAN device of ours leads to guests of other hosts.
+    kinds = {row["name"]: "tap" if row["type"] == "vxlan" and row.get("owned") else row["type"] for row in links}
     found = []
     for row in links:
         inner = row["type"] == "bridge" and all(kinds.get(one) in _INWARD for one in row["ports"])

@@ -47,6 +47,15 @@ LINK = {
     "mac": {"type": "str"},
     "addresses": {"type": "list", "elements": "str"},
 }
+VXLAN = {
+    "name": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "vni": {"type": "int"},
+    "local": {"type": "str"},
+    "peers": {"type": "list", "elements": "str"},
+    "bridge": {"type": "str"},
+    "mtu": {"type": "int"},
+}
 MANAGER = {"type": "str", "choices": ["auto", "networkd", "NetworkManager", "ifupdown", "none"], "default": "auto"}
 #: documented in plugins/doc_fragments/guard.py
 GUARD = {

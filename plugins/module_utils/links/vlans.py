@@ -165,5 +165,5 @@ def lines(name, before, after, of_the_bridge=False):
 
 
 def is_line(line):
-    """Return whether a line is one for bridge(8); all others are for ip(8)."""
-    return line.startswith("vlan ")
+    """Return whether a line is one for bridge(8), of VLANs or of a VXLAN device's peers; all others are for ip(8)."""
+    return line.startswith(("vlan ", "fdb "))

@@ -92,11 +92,15 @@ class Builder:
 
     # -- how a no is forced
 
-    def forced(self, src, version):
-        """A guest that has no route out puts its packet on the host's bridge itself, for the host to forward."""
+    def forced(self, src, version, host=None):
+        """A guest that has no route out puts its packet on the host's bridge itself, for the host to forward.
+
+        :param host: that the packet is for; where an isolated network reaches there, it is that host's bridge.
+        """
         if src.network.model == "bridged":
             return self.handed(src, version, src.host)
-        mac = self.machines[src.host].bridge_mac(src.network)
+        there = host is not None and src.network.model == "isolated" and self._reaches(src.network, host)
+        mac = self.machines[host if there else src.host].bridge_mac(src.network)
         if mac is None or src.dev is None or src.address(version) is None:
             return {}
         return {"via": mac, "dev": src.dev, "source": src.address(version)}
@@ -126,7 +130,7 @@ class Builder:
                 for version in VERSIONS:
                     if src.has(version) and dst.has(version):
                         how = self.handed(src, version, dst.host) if inward else {}
-                        forced = None if near or inward else self.forced(src, version)
+                        forced = None if near or inward else self.forced(src, version, dst.host)
                         self.each(src, dst, version, dst.address(version), self._reply(src, dst), forced, **how)
 
     def _addressable(self, src, dst):
@@ -134,7 +138,7 @@ class Builder:
         if src.host == dst.host and src.network.attach == "macvtap" and dst.network.model == "routed":
             self._note(f"{src.network.name}@{src.host}: macvtap, so only another router leads to {dst.network.name}; left out.")
             return False
-        if src.host == dst.host or dst.network.model == "bridged":
+        if src.host == dst.host or dst.network.model == "bridged" or self._reaches(dst.network, src.host):
             return True
         taken = [one for network in self.machines[src.host].networks for one in network.subnets]
         for one in dst.network.subnets:
@@ -149,8 +153,15 @@ class Builder:
             return False
         return True
 
+    def _reaches(self, network, host):
+        """Return whether a stretched network is on a machine, too."""
+        there = self.machines[host].networks
+        return any(one.name == network.name and contract.stretched_alike(one, network) for one in there)
+
     def _told(self, network, host, on_lan=False):
-        """Return whether a machine was told the way to a routed network; guests on the LAN ask its gateway."""
+        """Return whether a machine knows the way to a routed network; guests on the LAN ask its gateway."""
+        if self._reaches(network, host):
+            return True
         wish = network.declared.get("return_routes") or {}
         if (wish.get("mode") or "none") == "none":
             return False
@@ -230,7 +241,7 @@ class Builder:
     def _guest_and_machine(self, guest, one, other, version):
         pair = one.shared(other, version)
         address = pair[1] if pair else str(other.lan[version][0].ip)
-        forced = None if guest.network.model == "bridged" else self.forced(guest, version)
+        forced = None if guest.network.model == "bridged" else self.forced(guest, version, other.name)
         self.each(guest, other.end, version, address, self._reply(guest, other.end), forced)
         # The other machine hands its packet to the KVM host, as if it had a route: nobody's routing table is touched.
         how = {}

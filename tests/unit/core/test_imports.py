@@ -147,6 +147,8 @@ KIND = {
     "links/persist/networkmanager": "effects",
     "links/persist/networkmanager_files": "pure",
     "links/persist/networkd_files": "pure",
+    "links/persist/vxlan_files": "pure",
+    "links/persist/vxlan_unit": "effects",
     "links/return_routes": "pure",
     # Its function run() is the main() of three modules.
     "links/room": "ansible",
@@ -154,7 +156,9 @@ KIND = {
     "links/spec": "pure",
     "links/sysctl": "pure",
     "links/taps": "effects",
+    "links/underlay": "pure",
     "links/vlans": "pure",
+    "links/vxlans": "effects",
     "proof/answers": "pure",
     "proof/ask": "pure",
     "proof/ends": "pure",

@@ -424,3 +424,32 @@ def test_the_control_of_a_closed_forward_asks_the_guest_itself(fleet):
     builder.controls()
     [control] = [cell for cell in builder.cells if cell["control"]]
     assert (control["from"], control["address"]) == ("kvm1", "10.64.100.2")
+
+
+def stretched(fleet, network, *addresses):
+    """Two hosts with one stretched network, a guest on each."""
+    network = {**network, "stretch": {"mode": "vxlan", "vni": 7}}
+    found = fleet.lab([network], [fleet.guest("vm0", network["name"], addresses[0])])
+    link = fleet.link("eth0", "10.77.0.12/24", mac="02:00:00:00:00:0c")
+    found["kvm2"] = fleet.kvm([network], [fleet.guest("vm1", network["name"], addresses[1])], link, session="b")
+    found["kvm2"]["endpoints"]["host"]["links"][1]["mac"] = "02:aa:00:00:00:0b"
+    return matrix.plan(found)
+
+
+def test_a_stretched_network_is_one_segment(fleet):
+    plan = stretched(fleet, fleet.ISOLATED, "10.64.130.2/24", "10.64.130.3/24")
+    found = rows(plan)
+    assert found.pop(("vm0@kvm1", "vm1@kvm2", "10.64.130.3")) == found.pop(("vm1@kvm2", "vm0@kvm1", "10.64.130.2")) == "yes"
+    assert set(found.values()) == {"no"} and len(found) == 12
+    # And the shortest way to another host is by its bridge.
+    far = cells(plan, **{"from": "vm0@kvm1", "to": "kvm2", "protocol": "tcp"})[0]
+    near = cells(plan, **{"from": "vm0@kvm1", "to": "outside", "protocol": "tcp"})[0]
+    assert (send_of(plan, far)["via"], send_of(plan, near)["via"]) == ("02:aa:00:00:00:0b", "02:aa:00:00:00:0a")
+    assert not plan["notes"] or "both have" not in " ".join(plan["notes"])
+
+
+def test_hosts_of_a_stretched_network_know_the_way_back(fleet):
+    plan = stretched(fleet, fleet.ROUTED, "10.64.120.2/24", "10.64.120.3/24")
+    assert rows(plan)[("vm0@kvm1", "vm1@kvm2", "10.64.120.3")] == "yes"
+    replies = {to: cells(plan, **{"from": "vm0@kvm1", "to": to, "protocol": "tcp"})[0]["reply"] for to in ("kvm2", "outside")}
+    assert replies == {"kvm2": True, "outside": False}
