@@ -53,6 +53,18 @@ def test_what_denies_the_host_gets_no_icmp():
     assert (INPUT, "r0", None, "icmp") not in passes(network("r", "routed", policy={"deny_host": True}))
 
 
+def test_the_hosts_of_a_stretched_network_are_let_in():
+    far = {"mode": "vxlan", "vni": 7, "local": "192.0.2.1", "peers": ["192.0.2.2", "192.0.2.3"]}
+    more = {"mode": "vxlan", "vni": 8, "local": "192.0.2.1", "peers": ["192.0.2.3"]}
+    six = {"mode": "vxlan", "vni": 9, "local": "2001:db8::1", "peers": ["2001:db8::2"]}
+    wanted = needs.needs([network(f"i{number}", "isolated", stretch=one) for number, one in enumerate((far, more, six))])
+    four = ["ip saddr 192.0.2.2 udp dport 4789 accept", "ip saddr 192.0.2.3 udp dport 4789 accept"]
+    assert nft_text.rules(wanted, INPUT, "ip") == four
+    assert nft_text.rules(wanted, INPUT, "inet") == [*four, "ip6 saddr 2001:db8::2 udp dport 4789 accept"]
+    assert xtables_text.rules(wanted, INPUT, 6) == ["-s 2001:db8::2/128 -p udp -m udp --dport 4789 -j ACCEPT"]
+    assert len(xtables_text.rules(wanted, INPUT, 4)) == 2
+
+
 SAVED = """*filter
 :INPUT ACCEPT [0:0]
 :FORWARD {policy} [0:0]

@@ -486,6 +486,8 @@ def test_files_that_cannot_be_written_take_the_rules_back(kernel, natnet, monkey
     [
         ({**ISO, "subnets": ["10.64.0.0/16"]}, "iso.*natnet|natnet.*iso"),
         ({**ISO, "bridge": "natbr0"}, "also that of natnet"),
+        ({**ISO, "stretch": {"mode": "vxlan", "vni": 7}}, "this host's address on the underlay is not given"),
+        ({**ISO, "stretch": {"mode": "vxlan", "vni": 7, "local": "192.0.2.1"}}, "the addresses of the other hosts"),
         ({**ISO, "policy": {"allow_to": [{"network": "nobody"}]}}, "network nobody is not known"),
         ({**ISO, "policy": {"allow_to": [{"network": "iso"}]}}, "open to itself"),
         ({"name": "b", "model": "bridged", "policy": {"allow_to": [{"network": "natnet"}]}}, "all of their LAN"),

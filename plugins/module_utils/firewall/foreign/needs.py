@@ -11,24 +11,29 @@ contract forbids among them our own table drops before.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import contract
 
 FORWARD, INPUT = "forward", "input"
 #: What of the packets between two links is meant.
 ANY, ANSWERS, FORWARDED, DHCP, DHCP6, DNS, ICMP, ND = "any", "answers", "forwarded", "dhcp", "dhcp6", "dns", "icmp", "nd"
+VXLAN = "vxlan"
 _HOST = contract.Endpoint("host", "host")
 
 
 @dataclass(frozen=True)
 class Need:
-    """Packets of one hook that must pass: from the link C(iif) to the link C(oif), None for any; C(what) of them."""
+    """Packets of one hook that must pass: from the link C(iif) to the link C(oif), None for any; C(what) of them.
+
+    C(source) is the only address they come from, None for any.
+    """
 
     hook: str
     iif: Optional[str]
     oif: Optional[str]
     what: str = ANY
+    source: Any = None
 
 
 def _speaks(network):
@@ -42,7 +47,9 @@ def needs(networks):
     for one in networks:
         if one.attach == "bridge":
             found += _through(one) + _to_host(one)
-    return found
+    # Peers may be those of several networks.
+    peers = {peer: None for one in networks if one.stretch for peer in one.stretch.peers or ()}
+    return found + [Need(INPUT, None, None, VXLAN, peer) for peer in peers]
 
 
 def _through(network):

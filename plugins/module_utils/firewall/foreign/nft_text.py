@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from ansible_collections.virtnet.kvm.plugins.module_utils import model_stretch
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.foreign import needs
 
 #: Bears every rule of ours in a chain of others.
@@ -113,6 +114,7 @@ def _matches(what, family):
         needs.ANSWERS: [" ct state established,related"],
         needs.FORWARDED: [" ct status dnat"],
         needs.DNS: [" udp dport 53", " tcp dport 53"],
+        needs.VXLAN: [f" udp dport {model_stretch.PORT}"],
         needs.DHCP: [" udp dport 67"] if four else [],
         needs.DHCP6: [" udp dport 547"] if six else [],
         needs.ICMP: [" meta l4proto icmp"] * four + [" meta l4proto ipv6-icmp"] * six,
@@ -126,6 +128,11 @@ def rules(wanted, hook, family):
     for need in wanted:
         if need.hook == hook:
             links = " ".join(f'{word} "{link}"' for word, link in (("iifname", need.iif), ("oifname", need.oif)) if link)
+            if need.source is not None:
+                its = "ip6" if need.source.version == 6 else "ip"
+                if family not in (its, "inet"):
+                    continue
+                links = f"{its} saddr {need.source}"
             found += [f"{links}{match} accept" for match in _matches(need.what, family)]
     return found
 

@@ -14,6 +14,7 @@ import re
 import shlex
 from dataclasses import dataclass, field
 
+from ansible_collections.virtnet.kvm.plugins.module_utils import model_stretch
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.foreign import needs
 
 CHAINS = {needs.FORWARD: "VIRTNET_FORWARD", needs.INPUT: "VIRTNET_INPUT"}
@@ -117,6 +118,8 @@ def _matches(what, version):
         return [" -m conntrack --ctstate DNAT"]
     if what == needs.DNS:
         return [f" -p {protocol} -m {protocol} --dport 53" for protocol in ("udp", "tcp")]
+    if what == needs.VXLAN:
+        return [f" -p udp -m udp --dport {model_stretch.PORT}"]
     if what == needs.ICMP:
         return [" -p icmp" if version == 4 else " -p ipv6-icmp"]
     of_version = {needs.DHCP: (4, [" -p udp -m udp --dport 67"]), needs.DHCP6: (6, [" -p udp -m udp --dport 547"])}
@@ -131,6 +134,10 @@ def rules(wanted, hook, version):
     for need in wanted:
         if need.hook == hook:
             links = " ".join(f"{word} {link}" for word, link in (("-i", need.iif), ("-o", need.oif)) if link)
+            if need.source is not None:
+                if need.source.version != version:
+                    continue
+                links = f"-s {need.source}/{need.source.max_prefixlen}"
             found += [f"{links}{match} -j ACCEPT" for match in _matches(need.what, version)]
     return found
 
