@@ -48,7 +48,7 @@ COLLECTION = Path("ansible_collections") / "virtnet" / "kvm"
 LONG_SCENARIOS: frozenset[str] = frozenset(
     {
         "article", "fleet", "foreign", "include_in_play", "isolated", "links", "live", "multi_host", "readme", "template",
-        "vlans",
+        "vlans", "vxlan",
     }
 )
 # Seconds that a scenario may take, where the usual do not do. The host of vlans is a guest without KVM, which restarts a dozen

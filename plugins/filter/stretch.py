@@ -15,7 +15,7 @@ from ansible_collections.virtnet.kvm.plugins.plugin_utils.plain import plain
 
 
 def _facts(hostvars, host, variable):
-    """Return the Facts of a host; of its variables only those two are looked at, for each is templated then."""
+    """Return the Facts of a host; of its variables only three are looked at, for each is templated then."""
     if host not in hostvars:
         return underlay.Facts()
     known = hostvars[host]
@@ -24,7 +24,15 @@ def _facts(hostvars, host, variable):
     address = known.get(underlay.VARIABLE)
     if address is not None:
         address = values.address(str(address), f"hostvars[{host}].{underlay.VARIABLE}", str(host))
-    return underlay.Facts(None if links is None else plain(links), address)
+    return underlay.Facts(None if links is None else plain(links), address, _literal(known.get("ansible_host") or host))
+
+
+def _literal(text):
+    """Return an address that is written as one; a name may mean any."""
+    try:
+        return values.ip_address("".join(str(text)))
+    except ValueError:
+        return None
 
 
 def stretched_networks(networks, host, play, order, hostvars, variable):

@@ -145,7 +145,7 @@ vxlans:
       type: int
       returned: always
     service:
-      description: What is with the unit that keeps the devices, such as running, missing, disabled; absent without systemd.
+      description: The state of the unit that keeps our devices, such as running, missing, disabled; absent without systemd.
       type: str
       returned: always
     owned:

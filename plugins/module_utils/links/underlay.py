@@ -23,10 +23,17 @@ VARIABLE = "kvm_underlay_address"
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a host: rows of host_iface_info, and the address that it was given."""
+    """What is known of a host: rows of host_iface_info, the address that it was given, and the one that Ansible knows it by."""
 
     links: Any = None
     address: Any = None
+    reached: Any = None
+
+    def facing(self, version):
+        """Return the addresses of an IP version by which others know it, as interfaces."""
+        if self.links is not None:
+            return return_routes.facing(self.links, version)
+        return [ipaddress.ip_interface(self.reached)] if self.reached is not None and self.reached.version == version else []
 
 
 def stretched(item):
@@ -85,36 +92,44 @@ def _one(item, here, play, order, facts, where):
 
 
 def addresses(hosts, facts, subject, where):
-    """Return {host: its address on the underlay}: of a subnet that all share, else that by which each faces the world."""
+    """Return {host: its address on the underlay}: of a subnet that all share, else that by which each faces the world.
+
+    Of a host that could not be asked, Ansible's own address for it counts if it is in that subnet.
+    """
     given = {one: facts[one].address for one in hosts if facts.get(one, Facts()).address is not None}
     asked = [one for one in hosts if one not in given]
-    for one in asked:
-        if facts.get(one, Facts()).links is None:
-            raise InvalidInput(
-                f"the address of {one} is not known: it takes no part in this run", subject, f"{where}.stretch.peers",
-                f"Run it on all of its hosts, or give {one} the variable {VARIABLE}.",
-            )
+    silent = [one for one in asked if facts.get(one, Facts()).links is None]
     versions = {one.version for one in given.values()}
     if len(versions) > 1:
         names = " and ".join(given)
         raise InvalidInput(f"{names} have addresses of two IP versions", subject, VARIABLE, "Give all of them one version.")
     for version in sorted(versions or {4, 6}):
-        facing = {one: return_routes.facing(facts[one].links, version) for one in asked}
-        if all(facing.values()):
-            return {**given, **_chosen(facing)}
+        facing = {one: facts.get(one, Facts()).facing(version) for one in asked}
+        found = _chosen(facing, silent) if all(facing.values()) else None
+        if found is not None:
+            return {**given, **found}
+    if silent:
+        raise InvalidInput(
+            f"the address of {silent[0]} is not known: it takes no part in this run", subject, f"{where}.stretch.peers",
+            f"Run it on all of its hosts, or give {silent[0]} the variable {VARIABLE}.",
+        )
     raise InvalidInput(
         f"{' and '.join(asked)} have no addresses of one IP version", subject, f"{where}.stretch",
         f"Give each host the variable {VARIABLE}.",
     )
 
 
-def _chosen(facing):
-    """Return {host: address}; the first subnet, as the first host sees them, in which all have one."""
-    for mine in next(iter(facing.values()), []):
-        shared = {host: next((one for one in its if one.network == mine.network), None) for host, its in facing.items()}
+def _chosen(facing, silent):
+    """Return {host: address}; the first subnet, as the first host sees them, in which all have one. None if it cannot be said."""
+    first = next((its for host, its in facing.items() if host not in silent), [])
+    for mine in first:
+        shared = {
+            host: next((one for one in its if one.network == mine.network or (host in silent and one.ip in mine.network)), None)
+            for host, its in facing.items()
+        }
         if all(shared.values()):
             return {host: one.ip for host, one in shared.items()}
-    return {host: its[0].ip for host, its in facing.items()}
+    return None if silent else {host: its[0].ip for host, its in facing.items()}
 
 
 def _mtu(item, known, facts, where):

@@ -36,7 +36,7 @@ class VxlanRoom(LinkRoom):
     def gather(self):
         found = super().gather()
         self._state = self.manager.state() if found or any(item.wanted for item in self.items) else None
-        return {name: {**one, "service": self._state} for name, one in found.items()}
+        return {name: {**one, "service": self._state if one["owned"] else None} for name, one in found.items()}
 
     def form(self, link):
         form = super().form(link)
@@ -94,7 +94,7 @@ class VxlanRoom(LinkRoom):
     def _removal(self, plan, item, current):
         known = self._journal.get(self.journal_key(item.name))
         if known:
-            plan.after[item.name] = {**self.normal({**known, "owned": False}, {}), "service": self.manager.wanted_state}
+            plan.after[item.name] = self.normal({**known, "owned": False, "service": None}, {})
             return self.op(item, current, known, {}, verb="restore", effect="live")
         return self.op(item, current, None, {}, effect="live" if current["attached"] else "none")
 

@@ -160,6 +160,17 @@ def test_a_host_says_its_address_itself():
     assert (found["stretch"]["local"], found["stretch"]["peers"]) == ("192.0.2.1", ["203.0.113.9"])
 
 
+def test_a_host_that_is_not_reached_does_not_stop_the_others():
+    """Nor does a run of some of the hosts make them forget the others."""
+    away = {"ansible_host": "192.0.2.2"}
+    found = completed(network(hosts=["kvm1", "kvm2"]), {"kvm1": KVM1, "kvm2": away}, play=["kvm1"])
+    assert (found["stretch"]["local"], found["stretch"]["peers"]) == ("192.0.2.1", ["192.0.2.2"])
+    # A name, or an address elsewhere, says nothing of the links between the hosts.
+    for other in ("kvm2.example.net", "198.51.100.2"):
+        with pytest.raises(AnsibleFilterError, match="the address of kvm2 is not known"):
+            completed(network(), {"kvm1": KVM1, "kvm2": {"ansible_host": other}})
+
+
 def test_bridges_of_networks_are_no_underlay():
     """A host's own bridge that holds nothing but a VXLAN device of ours leads to guests."""
     inner = [
