@@ -19,7 +19,7 @@ description:
   - A device takes frames from whoever sends them with its identifier. That nobody but its peers does is
     M(virtnet.kvm.net_policy)'s business, whose networks have the same peers in I(stretch).
   - A device is ours if its alias is C(virtnet.kvm) or our file is there. One of that name that is not ours is refused, unless
-    O(adopt=true); I(state=absent) then gives it back as it was.
+    O(adopt=true); I(state=absent) then gives it back as it was, and leaves alone what is not ours.
 options:
   vxlans:
     description: The devices.

@@ -62,6 +62,10 @@ class VxlanRoom(LinkRoom):
             if not item.wanted and link is None:
                 ops.append(self.op(item, None, None, {}))
                 continue
+            if not item.wanted and not self.owned(link):
+                # Of ours there is none, of others it is nobody's business here.
+                plan.after[item.name] = before[item.name]
+                continue
             self.refuse_foreign(item)
             if link is not None and link.kind != "vxlan":
                 raise InvalidInput(

@@ -10,6 +10,8 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms
 
 HEADER = "# Made by virtnet.kvm; changes are lost. See /etc/virtnet/README."
 FOLDER = "/etc/virtnet/vxlan.d"
+#: Of module_utils/host.py, where the lock is that every run of ours holds.
+RUN = "/run/virtnet"
 SCRIPT = "/etc/virtnet/keep-vxlan"
 UNIT_NAME = "virtnet-vxlan.service"
 UNIT = f"/etc/systemd/system/{UNIT_NAME}"
@@ -43,17 +45,29 @@ make() {{
     ip link set dev "$name" up
 }}
 
+apart() {{
+    [ -n "$bridge" ] && [ -d "/sys/class/net/$bridge/bridge" ] && [ -e "/sys/class/net/$name" ] || return 1
+    [ ! -e "/sys/class/net/$bridge/brif/$name" ]
+}}
+
+look() {{
+    if apart; then found=yes; fi
+}}
+
 join() {{
-    [ -n "$bridge" ] && [ -d "/sys/class/net/$bridge/bridge" ] && [ -e "/sys/class/net/$name" ] || return 0
-    [ -e "/sys/class/net/$bridge/brif/$name" ] || ip link set dev "$name" master "$bridge"
+    if apart; then ip link set dev "$name" master "$bridge"; fi
 }}
 
 case $1 in
     make) each make ;;
     watch)
+        mkdir -p {RUN}
         # A line for each change of a link, and one for what came before anybody listened.
         {{ (sleep 1; echo) & exec ip -o monitor link; }} | while read -r line; do
-            each join
+            found=
+            each look
+            # A run of ours that holds the lock may be about to say otherwise.
+            [ -z "$found" ] || (flock 9 && each join) 9>> {RUN}/lock
         done
         ;;
 esac

@@ -55,6 +55,9 @@ class VxlanUnit:
     def made(self, name):
         return bool(self.own(name))
 
+    def remembered(self, name):
+        """Return what a device that is down would have else; it has neither addresses nor routes."""
+
     @staticmethod
     def link_files(form):
         return {texts.path(form["name"]): texts.entry(form)}
