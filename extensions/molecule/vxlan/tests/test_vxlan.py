@@ -317,6 +317,14 @@ def test_a_device_waits_for_its_bridge(host, modules, spare):
     assert not modules.run("vxlan_iface", vxlans=[spare])["changed"]
 
 
+def test_the_underlay_may_be_of_ipv6(host, modules, spare):
+    rows = json.loads(host.check_output("ip -j -6 address show dev eth0 scope global"))[0]["addr_info"]
+    local = next(one["local"] for one in rows if one["local"].startswith("fd77:") and not one.get("dynamic"))
+    six = {**spare, "local": local, "peers": ["fd77::98", "fd77::99"]}
+    [made] = modules.step("vxlan_iface", "vxlans", vxlans=[six])["vxlans"]
+    assert (made["mtu"], made["local"], made["peers"]) == (MTU - 20, local, ["fd77::98", "fd77::99"])
+
+
 def test_what_is_refused(host, modules, spare):
     assert "Use at most 1450" in modules.refused("vxlan_iface", vxlans=[{**spare, "mtu": 1451}])
     assert "no link of this host has the address" in modules.refused("vxlan_iface", vxlans=[{**spare, "local": "192.0.2.7"}])
