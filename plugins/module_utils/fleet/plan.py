@@ -35,18 +35,26 @@ def plan(fleet, groups, pools=(), overcommit=1.0):
     placed = declared.place(hosts, groups, problems)
     guests = declared.guests(hosts, problems)
     declared.complete(hosts, placed, guests, rooms, problems)
+    everywhere = {}
+    for mine in placed.values():
+        for one in mine:
+            everywhere.setdefault(one.name, []).append(one.host)
     clashes.check(hosts, placed, guests, overcommit, problems)
     return {
-        "networks": {host: [_declaration(one.item) for one in mine] for host, mine in placed.items()},
+        "networks": {host: [_declaration(one, everywhere) for one in mine] for host, mine in placed.items()},
         "errors": problems.lines(),
         "warnings": _warnings(hosts, placed),
         "table": _table(hosts, placed, guests),
     }
 
 
-def _declaration(item):
-    """Return an item as somebody would write it for one host: what says nothing is left out."""
-    return {key: value for key, value in item.items() if value is not None and key != "hosts"}
+def _declaration(one, everywhere):
+    """Return an item as somebody would write it for one host: what says nothing is left out.
+
+    Of a stretched network the host has to know the other hosts.
+    """
+    found = {key: value for key, value in one.item.items() if value is not None and key != "hosts"}
+    return {**found, "hosts": everywhere[one.name]} if one.stretched else found
 
 
 def _warnings(hosts, placed):

@@ -114,6 +114,8 @@ def test_a_stretched_network_has_one_subnet_on_all_its_hosts():
     result = plan({"kvm1": [item, NAT], "kvm2": [item]})
     assert result["errors"] == []
     assert addresses(result)["span@kvm1"] == addresses(result)["span@kvm2"] == ["10.80.0.1/24", "fd00:80::1/64"]
+    # The roles look for the other hosts' addresses.
+    assert [one.get("hosts") for one in result["networks"]["kvm1"]] == [["kvm1", "kvm2"], None]
     stores = {"kvm1": found(networks=[{**item, "addresses": ["10.80.9.1/24"]}]), "kvm2": found()}
     result = plan({"kvm1": [item], "kvm2": [item]}, facts=stores)
     assert addresses(result) == {"span@kvm1": ["10.80.9.1/24"], "span@kvm2": ["10.80.9.1/24"]}
