@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.virtnet.kvm.plugins.filter import fleet
 from ansible_collections.virtnet.kvm.plugins.module_utils import models
 
-POOLS = [{"subnet": "10.80.0.0/16", "prefix": 24}, {"subnet": "fd00:80::/48"}]
+POOLS = ({"subnet": "10.80.0.0/16", "prefix": 24}, {"subnet": "fd00:80::/48"})
 NAT = {"name": "office", "model": "nat", "dhcp": {}}
 ROUTED = {"name": "services", "model": "routed"}
 

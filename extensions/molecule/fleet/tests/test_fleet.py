@@ -188,7 +188,7 @@ def test_a_host_that_goes_away_in_the_middle(site, hosts, table):
             if line.startswith("TASK [virtnet.kvm.net_isolated"):
                 lab(hosts["kvm2"], "kill", "kvm2")
                 break
-        rest, _ = process.communicate(timeout=600)
+        rest = process.communicate(timeout=600)[0]
     finally:
         process.kill()
         lab(hosts["kvm2"], "start", "kvm2")
