@@ -102,6 +102,11 @@ def create(form):
     return lines + change(bare, form)
 
 
+def is_another(before, after):
+    """Return whether a link cannot become what it shall be, but must be made anew; forms have what their kind has."""
+    return any(key in after and before.get(key) != after[key] for key in BORN_WITH)
+
+
 def change(before, after, nodad=False, later=False):
     """Return the lines that lead from one form of a link to another one.
 
@@ -110,7 +115,7 @@ def change(before, after, nodad=False, later=False):
         knows of yet; what loses all of its addresses loses these too.
     """
     name = after["name"]
-    if any(key in after and before.get(key) != after[key] for key in BORN_WITH):
+    if is_another(before, after):
         return [f"link delete dev {name}", *create(after)]
     lines = []
     if before["state"] == "up" and after["state"] == "down":

@@ -54,7 +54,7 @@ class TapRoom(LinkRoom):
     def _effect(self, current, after):
         if current is None:
             return "none"
-        if any(current[key] != after[key] for key in batch.BORN_WITH):
+        if batch.is_another(current, after):
             return "recreate" if self._in_use(current["name"]) else "none"
         return "live"
 

@@ -75,6 +75,13 @@ def test_changes(before, after, lines):
     assert batch.change({**TAP, **before}, {**TAP, **after}) == lines
 
 
+@pytest.mark.parametrize("form", [TAP, BRIDGE, ETH], ids=lambda form: form["type"])
+def test_a_link_becomes_another_one_only_by_what_its_kind_has(form):
+    assert not batch.is_another(form, dict(form))
+    assert batch.is_another(form, {**form, "type": "tun"})
+    assert batch.is_another(TAP, {**TAP, "owner": "libvirt-qemu"})
+
+
 def test_nothing_and_something():
     assert batch.between(None, None) == []
     assert batch.between(TAP, None) == ["link delete dev t0"]
