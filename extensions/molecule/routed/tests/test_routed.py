@@ -80,6 +80,8 @@ def test_guests_ping_each_other_and_the_host(host, number, lan):
 
 
 def test_guests_of_the_other_host_are_reached(host, number):
+    if len(host.backend.ansible_runner.get_hosts("kvm_hosts")) == 1:
+        pytest.skip("there is no other host; four_models has this on two")
     assert ping(host, "rt0", f"10.10.{221 - number}.251") and ping(host, "rt1", f"fd00:10:{221 - number}::252")
 
 
