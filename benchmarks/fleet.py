@@ -41,7 +41,8 @@ def declared(hosts, networks):
 
 
 def found(networks):
-    return {"interfaces": [ETH0], "networks": networks, "guests": [], "memory_mb": 1 << 20, "processors": 64}
+    host = {"interfaces": [ETH0], "libvirt_networks": [], "guests": [], "memory_mb": 1 << 20, "processors": 64}
+    return {**host, "networks": networks}
 
 
 def measure(sizes, rounds):

@@ -171,7 +171,7 @@ def targets(number):
 #: A line for each NIC of the guests, with the bridge that its link is really in, and one for each network with its ports.
 LOOK = (
     f"for guest in {' '.join(GUESTS)}; do virsh -q domiflist $guest | while read link rest; do"
-    ' echo "$link $rest $(basename $(readlink /sys/class/net/$link/master))"; done; done;'
+    ' echo "$link $rest $(basename $(readlink /sys/class/net/$link/master || echo none))"; done; done;'
     f" for n in $(seq {len(LANES)}); do echo live$n $(virsh -q net-port-list live$n); done"
 )
 

@@ -6,34 +6,34 @@
 
 from __future__ import annotations
 
-from ansible.errors import AnsibleFilterError
 from ansible_collections.virtnet.kvm.plugins.module_utils.bgp import exchange, speaker
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import VirtnetError
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 from ansible_collections.virtnet.kvm.plugins.plugin_utils.declared import networks as declared
 from ansible_collections.virtnet.kvm.plugins.plugin_utils.plain import plain
+from ansible_collections.virtnet.kvm.plugins.plugin_utils.telling import telling
 
 
 def bgp_offer(networks, host, asn, peers=(), groups=None, neighbors=(), accept=()):
     """Return what a KVM host has to tell by BGP, and whom beside the other KVM hosts."""
     peers = [peers] if isinstance(peers, str) else list(peers)
-    try:
-        own = {"asn": speaker.asn(int(asn), "route_exchange_asn"), "neighbors": plain(neighbors), "accept": plain(accept)}
+    with telling("bgp_offer"):
+        own = {"asn": _asn(asn), "neighbors": plain(neighbors), "accept": plain(accept)}
         return exchange.offer(declared(networks, "bgp_offer"), str(host), plain(peers), plain(groups or {}), own)
-    except VirtnetError as error:
-        raise AnsibleFilterError(f"virtnet.kvm.bgp_offer: {error}") from error
+
+
+def _asn(text):
+    """Return an AS number; on the command line it is a text."""
+    try:
+        return speaker.asn(int(text), "route_exchange_asn")
     except (TypeError, ValueError) as error:
-        raise AnsibleFilterError(f"virtnet.kvm.bgp_offer: route_exchange_asn is no number: {asn}") from error
+        raise InvalidInput(f"{text!r} is no number", None, "route_exchange_asn", "Give an AS number such as 64512.") from error
 
 
 def bgp_part(offers, machine, links, asns=None):
     """Return the arguments of frr_bgp for one machine."""
     numbers = {str(name): int(asn) for name, asn in (asns or {}).items()}
-    try:
+    with telling("bgp_part", f"what was found of {machine} or a host"):
         return exchange.part(str(machine), plain(offers), plain(links), numbers)
-    except VirtnetError as error:
-        raise AnsibleFilterError(f"virtnet.kvm.bgp_part: {error}") from error
-    except (KeyError, TypeError) as error:
-        raise AnsibleFilterError(f"virtnet.kvm.bgp_part: what was found of {machine} or a host lacks {error}") from error
 
 
 class FilterModule:

@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-from ansible.errors import AnsibleFilterError
 from ansible_collections.virtnet.kvm.plugins.module_utils.fleet import plan
 from ansible_collections.virtnet.kvm.plugins.plugin_utils import declared
 from ansible_collections.virtnet.kvm.plugins.plugin_utils.plain import plain
+from ansible_collections.virtnet.kvm.plugins.plugin_utils.telling import telling
 
 #: What the plan wants of kvm_host_info.
-_FACTS = ("interfaces", "networks", "guests", "memory_mb", "processors")
+_FACTS = ("interfaces", "networks", "libvirt_networks", "guests", "memory_mb", "processors")
 
 
 def fleet_plan(networks, guests, found, groups, pools=(), overcommit=1.0):
@@ -27,10 +27,8 @@ def fleet_plan(networks, guests, found, groups, pools=(), overcommit=1.0):
             # Of a host that failed or could not be asked there is a result, but nothing in it.
             "found": plain({key: facts[key] for key in _FACTS}) if "interfaces" in facts else None,
         }
-    try:
+    with telling("fleet_plan", "what was given"):
         return plan.plan(fleet, plain(groups), plain(list(pools)), float(overcommit))
-    except (KeyError, TypeError, ValueError) as error:
-        raise AnsibleFilterError(f"virtnet.kvm.fleet_plan: what was given lacks or spoils {error}") from error
 
 
 class FilterModule:

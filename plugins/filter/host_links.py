@@ -6,17 +6,14 @@
 
 from __future__ import annotations
 
-from ansible.errors import AnsibleFilterError
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import host_links as links
 from ansible_collections.virtnet.kvm.plugins.plugin_utils import declared
+from ansible_collections.virtnet.kvm.plugins.plugin_utils.telling import telling
 
 
 def _of_checked(function, networks):
-    try:
+    with telling(function.__name__):
         return function(declared.networks(networks, function.__name__))
-    except VirtnetError as error:
-        raise AnsibleFilterError(f"virtnet.kvm.{function.__name__}: {error}") from error
 
 
 def host_links(networks):

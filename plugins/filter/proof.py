@@ -6,20 +6,15 @@
 
 from __future__ import annotations
 
-from ansible.errors import AnsibleFilterError
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.proof import judge, matrix, table
 from ansible_collections.virtnet.kvm.plugins.plugin_utils.plain import plain
+from ansible_collections.virtnet.kvm.plugins.plugin_utils.telling import telling
 
 
 def proof_plan(fleet, dns_names=(), pairs="all"):
     """Return the cells of a proof between the hosts of C(fleet), and what each end is to send."""
-    try:
+    with telling("proof_plan", "what was found"):
         return matrix.plan(plain(fleet), plain(list(dns_names)), str(pairs))
-    except VirtnetError as error:
-        raise AnsibleFilterError(f"virtnet.kvm.proof_plan: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise AnsibleFilterError(f"virtnet.kvm.proof_plan: what was found lacks or spoils {error}") from error
 
 
 def proof_judge(plan, seen, sent=None):
@@ -30,18 +25,14 @@ def proof_judge(plan, seen, sent=None):
     for host, found in plain(sent or {}).items():
         for end, text in (found.get("errors") or {}).items():
             results.setdefault(host, {})[end] = {"error": text}
-    try:
+    with telling("proof_judge", "this is no plan, it"):
         return judge.judge(plain(plan), results)
-    except (KeyError, TypeError) as error:
-        raise AnsibleFilterError(f"virtnet.kvm.proof_judge: this is no plan, it lacks {error}") from error
 
 
 def proof_table(proof):
     """Return a proof as lines for people."""
-    try:
+    with telling("proof_table", "this is no proof, it"):
         return table.table(plain(proof))
-    except (KeyError, TypeError) as error:
-        raise AnsibleFilterError(f"virtnet.kvm.proof_table: this is no proof, it lacks {error}") from error
 
 
 class FilterModule:

@@ -6,30 +6,23 @@
 
 from __future__ import annotations
 
-from ansible.errors import AnsibleFilterError
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import return_routes as pure
 from ansible_collections.virtnet.kvm.plugins.plugin_utils.declared import networks as declared
 from ansible_collections.virtnet.kvm.plugins.plugin_utils.plain import plain
+from ansible_collections.virtnet.kvm.plugins.plugin_utils.telling import telling
 
 
 def return_offer(networks, host, peers=(), groups=None):
     """Return what each peer is to be told of a host's networks: {peer: {set: [subnets]}}."""
     peers = [peers] if isinstance(peers, str) else list(peers)
-    try:
+    with telling("return_offer"):
         return pure.offer(declared(networks, "return_offer"), str(host), plain(peers), plain(groups or {}))
-    except VirtnetError as error:
-        raise AnsibleFilterError(f"virtnet.kvm.return_offer: {error}") from error
 
 
 def return_routes(offers, peer, links, peer_links):
     """Return the items of host_iface with which a peer finds the way back to the networks of all hosts in C(offers)."""
-    try:
+    with telling("return_routes", f"what was found of {peer} or a host"):
         return pure.interfaces(str(peer), plain(offers), plain(links), plain(peer_links))
-    except VirtnetError as error:
-        raise AnsibleFilterError(f"virtnet.kvm.return_routes: {error}") from error
-    except (KeyError, TypeError) as error:
-        raise AnsibleFilterError(f"virtnet.kvm.return_routes: what was found of {peer} or a host lacks {error}") from error
 
 
 class FilterModule:

@@ -6,12 +6,11 @@
 
 from __future__ import annotations
 
-from ansible.errors import AnsibleFilterError
-from ansible_collections.virtnet.kvm.plugins.module_utils import values
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import VirtnetError
+from ansible_collections.virtnet.kvm.plugins.module_utils import model_stretch, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import host_links, underlay
 from ansible_collections.virtnet.kvm.plugins.plugin_utils import declared
 from ansible_collections.virtnet.kvm.plugins.plugin_utils.plain import plain
+from ansible_collections.virtnet.kvm.plugins.plugin_utils.telling import telling
 
 
 def _facts(hostvars, host, variable):
@@ -38,21 +37,17 @@ def _literal(text):
 def stretched_networks(networks, host, play, order, hostvars, variable):
     """Return network items, those that are stretched with what the host has to know of their other hosts."""
     items = declared.networks(networks, "stretched_networks")
-    wanted = [item for item in items if underlay.stretched(item)]
+    wanted = [item for item in items if model_stretch.is_wanted(item)]
     if not wanted:
         return networks
     play, order = [str(one) for one in play], [str(one) for one in order]
     names = {one for item in wanted for one in item.get("hosts") or play}
-    try:
+    with telling("stretched_networks", "what was found of a host"):
         facts = {name: _facts(hostvars, name, variable) for name in sorted(names)}
         completed = underlay.complete(items, str(host), play, order, facts)
-    except VirtnetError as error:
-        raise AnsibleFilterError(f"virtnet.kvm.stretched_networks: {error}") from error
-    except (KeyError, TypeError) as error:
-        raise AnsibleFilterError(f"virtnet.kvm.stretched_networks: what was found of a host lacks {error}") from error
     # As they were given, but for what was added.
     return [
-        {**given, **_added(one)} if underlay.stretched(one) else given for given, one in zip(plain(networks), completed)
+        {**given, **_added(one)} if model_stretch.is_wanted(one) else given for given, one in zip(plain(networks), completed)
     ]
 
 
@@ -63,10 +58,8 @@ def _added(item):
 
 def stretch_links(networks):
     """Return the VXLAN devices of network items, as vxlan_iface takes them."""
-    try:
+    with telling("stretch_links"):
         return host_links.vxlans(declared.networks(networks, "stretch_links"))
-    except VirtnetError as error:
-        raise AnsibleFilterError(f"virtnet.kvm.stretch_links: {error}") from error
 
 
 class FilterModule:

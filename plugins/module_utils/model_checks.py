@@ -18,7 +18,7 @@ def check(network):
 
 
 def refuse(network, key, problem, cure):
-    raise InvalidInput(problem, network.name, f"{network.option}.{key}", cure)
+    raise conflict(network, key, problem, cure)
 
 
 def _check_model(network):
@@ -252,26 +252,81 @@ def _home(network, ip):
     return None
 
 
-def check_overlaps(networks):
-    """Refuse subnets that overlap between networks of one host; sorted by address, so that hundreds cost little."""
+def require_underlay(network):
+    """Refuse a stretched network whose hosts' addresses nobody has named: it is them that may send into it."""
+    if network.stretch is None:
+        return
+    for key, what in (("local", "this host's address"), ("peers", "the addresses of the other hosts")):
+        if getattr(network.stretch, key) is None:
+            refuse(
+                network, f"stretch.{key}", f"{what} on the underlay is not given",
+                "The roles net_isolated and net_routed find it, by the filter virtnet.kvm.stretched_networks; else write it.",
+            )  # fmt: skip
+
+
+def conflicts(networks):
+    """Yield an InvalidInput for whatever two networks of one host cannot both have; it is about the later one of the two."""
+    by_name, by_bridge, by_vni = {}, {}, {}
+    for network in networks:
+        other = by_name.get(network.name)
+        if other is not None:
+            yield conflict(network, "name", f"the network is declared twice, as {other.option} too", "Declare it once.")
+        by_name[network.name] = network
+        if not network.wanted:
+            continue
+        if network.attach == "bridge":
+            other = by_bridge.setdefault(network.bridge, network)
+            if other is not network:
+                what = f"the bridge {network.bridge} is also that of {other.name} ({other.option})"
+                yield conflict(network, "bridge", what, "Give each network its own.")
+        if network.stretch is not None:
+            other = by_vni.setdefault(network.stretch.vni, network)
+            if other is not network:
+                what = f"the VNI {network.stretch.vni} is also that of {other.name} ({other.option})"
+                yield conflict(network, "stretch.vni", what, "Give each network its own.")
+    for later, mine, earlier, theirs in overlaps([one for one in networks if one.wanted]):
+        what = f"its subnet {mine} overlaps {theirs} of {earlier.name} ({earlier.option})"
+        yield conflict(later, "addresses", what, "Give each network its own subnet.")
+
+
+def refuse_conflicts(networks):
+    """Raise the first of conflicts()."""
+    for error in conflicts(networks):
+        raise error
+
+
+def conflict(network, key, problem, cure):
+    return InvalidInput(problem, network.name, f"{network.option}.{key}", cure)
+
+
+def overlaps(networks, party=id):
+    """Yield (later network, its subnet, earlier one, its subnet) of subnets that overlap, as the list has them later and earlier.
+
+    One pass in the order of addresses, so that thousands cost little.
+
+    :param party: what of networks with one and the same subnet need not be compared each: one stands for all of its party.
+    """
     rows = sorted(
         (
-            (one.version, int(one.network_address), int(one.broadcast_address), one, network)
-            for network in networks
-            for one in network.subnets
+            (subnet.version, int(subnet.network_address), int(subnet.broadcast_address), number, subnet, network)
+            for number, network in enumerate(networks)
+            for subnet in network.subnets
         ),
-        key=lambda row: row[:3],
+        key=lambda row: row[:4],
     )
-    for before, row in zip(rows, rows[1:]):
-        if before[0] == row[0] and row[1] <= before[2]:
-            network, other = row[4], before[4]
-            if networks.index(network) < networks.index(other):
-                network, other, mine, theirs = other, network, before[3], row[3]
-            else:
-                mine, theirs = row[3], before[3]
-            refuse(
-                network,
-                "addresses",
-                f"its subnet {mine} overlaps {theirs} of {other.name} ({other.option})",
-                "Give each network its own subnet.",
-            )
+    near = {}
+    for row in rows:
+        near = {key: other for key, other in near.items() if other[0] == row[0] and other[2] >= row[1]}
+        for other in near.values():
+            if other[5] is not row[5]:
+                earlier, later = sorted((other, row), key=lambda one: one[3])
+                yield later[5], later[4], earlier[5], earlier[4]
+        near.setdefault((party(row[5]), row[4]), row)
+
+
+def in_the_way(subnet, to, via):
+    """Return whether a route of a host keeps a network from having a subnet.
+
+    A wider route through a gateway still works for all else: a site's 10.0.0.0/8 is the usual case.
+    """
+    return to.version == subnet.version and to.overlaps(subnet) and not (via and to.prefixlen < subnet.prefixlen)

@@ -34,6 +34,11 @@ class Stretch:
     serves: bool
 
 
+def is_wanted(item):
+    """Return whether an item of the data model, as it was given, asks for it."""
+    return ((item.get("stretch") or {}).get("mode") or "none") != "none" and item.get("state") != "absent"
+
+
 def parse(item, option, name):
     """Return the Stretch of an item, None if it has none."""
     item = item or {}
@@ -45,19 +50,12 @@ def parse(item, option, name):
     control = item.get("control") or "static"
     if control == "evpn":
         raise InvalidInput("EVPN is not there yet", name, f"{option}.control", "Use static.")
-    local = None if item.get("local") is None else _address(item["local"], f"{option}.local", name)
+    local = None if item.get("local") is None else values.reachable(item["local"], f"{option}.local", name)
     peers = item.get("peers")
     if peers is not None:
-        peers = tuple(_address(text, f"{option}.peers[{number}]", name) for number, text in enumerate(peers))
+        peers = tuple(values.reachable(text, f"{option}.peers[{number}]", name) for number, text in enumerate(peers))
         check_peers(local, peers, option, name)
     return Stretch(item["vni"], control, local, peers, item.get("serves") is not False)
-
-
-def _address(text, option, name):
-    address = values.address(text, option, name)
-    if address.is_multicast or address.is_unspecified or address.is_loopback or address.is_link_local:
-        raise InvalidInput(f"{address} is no address of a host on the underlay", name, option, "Give one that its peers reach.")
-    return address
 
 
 def check_peers(local, peers, option, name):

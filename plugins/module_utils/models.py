@@ -313,32 +313,7 @@ def parse_network(item, option):
 def parse_networks(items, option="networks"):
     """Return the Networks of a declaration, checked one by one and against each other."""
     networks = [parse_network(item, f"{option}[{number}]") for number, item in enumerate(items)]
-    by_name, by_bridge, by_vni = {}, {}, {}
-    for network in networks:
-        if network.name in by_name:
-            model_checks.refuse(
-                network, "name", f"the network is declared twice, as {by_name[network.name].option} too", "Declare it once."
-            )
-        by_name[network.name] = network
-        if not network.wanted:
-            continue
-        if network.attach == "bridge":
-            other = by_bridge.setdefault(network.bridge, network)
-            if other is not network:
-                model_checks.refuse(
-                    network,
-                    "bridge",
-                    f"the bridge {network.bridge} is also that of {other.name} ({other.option})",
-                    "Give each network its own.",
-                )
-        if network.stretch is not None:
-            other = by_vni.setdefault(network.stretch.vni, network)
-            if other is not network:
-                model_checks.refuse(
-                    network, "stretch.vni", f"the VNI {network.stretch.vni} is also that of {other.name} ({other.option})",
-                    "Give each network its own.",
-                )  # fmt: skip
-    model_checks.check_overlaps([network for network in networks if network.wanted])
+    model_checks.refuse_conflicts(networks)
     return networks
 
 

@@ -29,6 +29,17 @@ def _digest(*parts):
     return hashlib.sha256("\0".join(str(part) for part in parts).encode()).hexdigest()
 
 
+#: What begins a MAC address that nobody has given out (IEEE 802: locally administered, unicast).
+LOCAL = "02"
+
+
+def _mac(beginning, *parts):
+    """Return a MAC address that begins so and goes on as C(parts) have it."""
+    digest = _digest(*parts)
+    octets = [*beginning.split(":"), *(digest[start : start + 2] for start in range(0, 12, 2))]
+    return ":".join(octets[:6])
+
+
 def bridge_name(network):
     """Return the name of a network's bridge: C(vn) and 8 hexadecimal digits; always known beforehand."""
     return "vn" + _digest(network)[:8]
@@ -53,14 +64,12 @@ def port_name(mac):
 
 def guest_mac(host, guest, index):
     """Return the MAC address of NIC number C(index) of C(guest) on C(host): QEMU's prefix and 3 octets that stay."""
-    tail = _digest(host, guest, int(index))[:6]
-    return "52:54:00:" + ":".join(tail[start : start + 2] for start in (0, 2, 4))
+    return _mac("52:54:00", host, guest, int(index))
 
 
 def link_mac(machine, link):
     """Return the MAC address of a bridge or tap of ours: locally administered, the same after every boot of C(machine)."""
-    tail = _digest(machine, link)[:10]
-    return "02:" + ":".join(tail[start : start + 2] for start in range(0, 10, 2))
+    return _mac(LOCAL, machine, link)
 
 
 def vxlan_name(network):
@@ -70,11 +79,9 @@ def vxlan_name(network):
 
 def gateway_mac(network):
     """Return the MAC address of a stretched network's gateway: locally administered, the same on all hosts."""
-    tail = _digest("gateway", network)[:10]
-    return "02:" + ":".join(tail[start : start + 2] for start in range(0, 10, 2))
+    return _mac(LOCAL, "gateway", network)
 
 
 def underlay_mac(network, local):
     """Return the MAC address under which a host sends from a stretched network's gateway to the other hosts."""
-    tail = _digest("underlay", network, local)[:10]
-    return "02:" + ":".join(tail[start : start + 2] for start in range(0, 10, 2))
+    return _mac(LOCAL, "underlay", network, local)

@@ -74,6 +74,17 @@ def address(text, option, subject=None):
         raise InvalidInput(f"{text!r} is not an IP address", subject, option, "Write it as 10.64.100.2.") from error
 
 
+def reachable(text, option, subject=None):
+    """Return an address by which other machines can reach one."""
+    found = address(text, option, subject)
+    if found.is_multicast or found.is_unspecified or found.is_loopback or found.is_link_local:
+        raise InvalidInput(
+            f"{found} is no address by which other machines reach one", subject, option,
+            "Give one of a subnet that they share; no link-local one.",
+        )  # fmt: skip
+    return found
+
+
 def interface(text, option, subject=None):
     """Return an IPv4Interface or IPv6Interface from address/prefix; the address must be one a host can have."""
     cure = "Write address and prefix length as 10.64.100.1/24."

@@ -30,13 +30,6 @@ options:
     description: URI of the libvirt daemon.
     type: str
     default: qemu:///system
-attributes:
-  check_mode:
-    description: Reads only, so check mode is no different.
-    support: full
-  diff_mode:
-    description: There is nothing to differ.
-    support: none
 requirements:
   - iproute2 5 or newer
 notes:
@@ -45,8 +38,8 @@ seealso:
   - module: virtnet.kvm.host_iface
   - module: virtnet.kvm.host_bridge
   - module: virtnet.kvm.tap_iface
-author:
-  - The virtnet.kvm authors (@virtnet)
+extends_documentation_fragment:
+  - virtnet.kvm.info
 """
 
 EXAMPLES = r"""

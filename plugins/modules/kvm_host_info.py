@@ -18,13 +18,6 @@ options:
     description: URI of the libvirt daemon.
     type: str
     default: qemu:///system
-attributes:
-  check_mode:
-    description: Reads only, so check mode is no different.
-    support: full
-  diff_mode:
-    description: There is nothing to differ.
-    support: none
 requirements:
   - iproute2 5 or newer
   - python3-libvirt and python3-lxml, for the guests
@@ -33,8 +26,8 @@ seealso:
   - module: virtnet.kvm.virt_net_info
   - plugin: virtnet.kvm.fleet_plan
     plugin_type: filter
-author:
-  - The virtnet.kvm authors (@virtnet)
+extends_documentation_fragment:
+  - virtnet.kvm.info
 """
 
 EXAMPLES = r"""
@@ -74,6 +67,12 @@ networks:
   elements: dict
   sample:
     - {name: natnet, model: nat, bridge: natbr0, addresses: [10.64.100.1/24]}
+libvirt_networks:
+  description: Names of all of libvirt's networks, whoever made them; null where libvirt or its Python bindings are missing.
+  returned: success
+  type: list
+  elements: str
+  sample: [default, natnet]
 guests:
   description: The guests, whoever made them; null where libvirt or its Python bindings are missing.
   returned: success
@@ -130,26 +129,28 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.host import Host
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import facts
 
 
-def guests(missing, uri):
-    """Return the guests, or None where there is no libvirt to ask."""
+def of_libvirt(missing, uri):
+    """Return (the guests, the names of the networks), None each where there is no libvirt to ask."""
     if missing:
-        return None
+        return None, None
     try:
         return inventory.gather(uri)
     except MissingDependency:
-        return None
+        return None, None
 
 
 def main():
     module = AnsibleModule(argument_spec={"uri": {"type": "str", "default": "qemu:///system"}}, supports_check_mode=True)
     missing = deps.missing_of(["libvirt", "lxml"])
     try:
+        guests, networks = of_libvirt(missing, module.params["uri"])
         result = {
             "memory_mb": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
             "processors": os.cpu_count() or 1,
             "interfaces": facts.gather(Host(module.run_command)),
             "networks": [entry for _name, entry in sorted(store.load().networks.items())],
-            "guests": guests(missing, module.params["uri"]),
+            "guests": guests,
+            "libvirt_networks": networks,
         }
     except VirtnetError as error:
         module.fail_json(**error.as_result())

@@ -28,21 +28,13 @@ options:
         M(virtnet.kvm.net_policy) was given.
     type: str
     default: qemu:///system
-attributes:
-  check_mode:
-    description: Can run in check_mode and predicts the result without modifying the host.
-    support: full
-    details: It never changes anything.
-  diff_mode:
-    description: Returns details on what has changed.
-    support: none
 requirements:
   - python3-libvirt
   - python3-lxml
 seealso:
   - module: virtnet.kvm.virt_net_model
-author:
-  - The virtnet.kvm authors (@virtnet)
+extends_documentation_fragment:
+  - virtnet.kvm.info
 """
 
 EXAMPLES = r"""

@@ -18,6 +18,7 @@ description:
     network is restarted and every guest NIC is put back, with what it is as a port of its bridge (isolated, say).
     RV(actions) says beforehand which guests notice, by which NICs, and for how long. On a bridge of the host's nobody does.
   - A network that is stored nowhere (O(networks[].persistent=false)) is restarted in the same way.
+  - Guests whose NICs are in no bridge, since somebody has stopped their network under them, are put back.
   - What the host's libvirt is too old for is refused by name and version, before anything is changed.
   - A network is ours if its libvirt metadata carries our mark. One of the same name that is not ours is refused,
     unless O(adopt=true).
@@ -287,8 +288,9 @@ actions:
       returned: always
     op:
       description:
-        - One of define, adopt, create, start, stop, update, restart, autostart, undefine; and clear, which removes the bridge
-          that libvirt left when it was killed while it started the network.
+        - One of define, adopt, create, start, stop, update, restart, autostart, undefine; plug, which puts back the NICs of
+          guests that somebody's C(virsh net-destroy) left in no bridge; and clear, which removes the bridge that libvirt left
+          when it was killed while it started the network.
       type: str
       returned: always
     effect:

@@ -101,12 +101,7 @@ def _router_id(text, option):
 def _addresses(texts, option, subject):
     found = []
     for number, text in enumerate(texts or ()):
-        one = values.address(text, f"{option}[{number}]", subject)
-        if one.is_link_local or one.is_multicast or one.is_unspecified or one.is_loopback:
-            raise InvalidInput(
-                f"{one} cannot be the address of a session", subject, f"{option}[{number}]",
-                "Give an address that other machines reach, no link-local one.",
-            )  # fmt: skip
+        one = values.reachable(text, f"{option}[{number}]", subject)
         if any(one.version == version(other) for other in found):
             raise InvalidInput(
                 f"a second IPv{one.version} address", subject, f"{option}[{number}]", "Give one for each IP version."

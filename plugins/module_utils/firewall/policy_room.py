@@ -64,9 +64,9 @@ class PolicyRoom(FirewallRoom):
         wanted = [one for one in declared if one.wanted]
         names = {one.name for one in declared}
         others = [one for one in state.parsed() if one.name not in names]
-        _check_bridges(wanted, others)
-        _check_stretch(wanted, others)
-        model_checks.check_overlaps(others + wanted)
+        for network in wanted:
+            model_checks.require_underlay(network)
+        model_checks.refuse_conflicts(others + wanted)
         self._check_allow_to(wanted, others)
         return after
 
@@ -114,34 +114,3 @@ def _check_passage(network, target, path):
             f"allow_to into {target.name}, which has firewall: libvirt", network.name, path,
             f"libvirt's rules refuse it; give {target.name} firewall: nftables.",
         )
-
-
-def _check_bridges(wanted, others):
-    by_bridge = {one.bridge: one for one in others if one.attach == "bridge"}
-    for network in wanted:
-        other = by_bridge.get(network.bridge) if network.attach == "bridge" else None
-        if other is not None:
-            raise InvalidInput(
-                f"the bridge {network.bridge} is also that of {other.name} ({other.option})", network.name,
-                f"{network.option}.bridge", "Give each network its own.",
-            )
-
-
-def _check_stretch(wanted, others):
-    """Refuse a stretched network whose other hosts nobody has named: it is them that may send into it."""
-    by_vni = {one.stretch.vni: one for one in others if one.stretch is not None}
-    for network in wanted:
-        if network.stretch is None:
-            continue
-        for key, what in (("local", "this host's address"), ("peers", "the addresses of the other hosts")):
-            if getattr(network.stretch, key) is None:
-                raise InvalidInput(
-                    f"{what} on the underlay is not given", network.name, f"{network.option}.stretch.{key}",
-                    "The roles net_isolated and net_routed find it; else write it.",
-                )
-        other = by_vni.get(network.stretch.vni)
-        if other is not None:
-            raise InvalidInput(
-                f"the VNI {network.stretch.vni} is also that of {other.name} ({other.option})", network.name,
-                f"{network.option}.stretch.vni", "Give each network its own.",
-            )

@@ -9,10 +9,9 @@ from __future__ import annotations
 import bisect
 import itertools
 
+from ansible_collections.virtnet.kvm.plugins.module_utils import model_checks, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.fleet import declared
-
-#: Models whose subnets others must be able to tell apart: their guests are known by their own addresses.
-_SEEN = ("routed", "bridged")
+from ansible_collections.virtnet.kvm.plugins.module_utils.fleet.problems import some
 
 
 def check(hosts, placed, guests, overcommit, problems):
@@ -22,51 +21,31 @@ def check(hosts, placed, guests, overcommit, problems):
     :param guests: {host: [Guest]}.
     :param overcommit: how many times a host's memory its guests may have.
     """
-    for mine in placed.values():
-        _names(mine, problems)
-        _bridges(mine, problems)
-        _policies(mine, problems)
+    told = set()
+    for machine in hosts:
+        mine = placed[machine.name]
+        for error in model_checks.conflicts([one.network for one in mine if one.network is not None]):
+            problems.add(machine.name, error)
+            if error.option.endswith(".addresses"):
+                told.add((machine.name, error.subject))
+        _policies(machine, mine, problems)
         _forwards(mine, problems)
-    _subnets(placed, problems)
+    _subnets(placed, told, problems)
     _vnis(placed, problems)
     _surroundings(hosts, placed, problems)
     for machine in hosts:
         if machine.found is not None:
             _capacity(machine, placed[machine.name], guests[machine.name], overcommit, problems)
-    _guests(placed, guests, problems)
+    _guests(hosts, placed, guests, problems)
 
 
 def _wanted(mine):
     return [one for one in mine if one.network is not None and one.network.wanted]
 
 
-def _names(mine, problems):
-    seen = {}
-    for one in mine:
-        other = seen.setdefault(one.name, one)
-        if other is not one:
-            problems.refuse(
-                one.host, f"the network is declared twice, as {other.option} too", one.name, f"{one.option}.name",
-                "Declare it once.",
-            )  # fmt: skip
-
-
-def _bridges(mine, problems):
-    seen = {}
-    for one in _wanted(mine):
-        if one.network.attach != "bridge":
-            continue
-        other = seen.setdefault(one.network.bridge, one)
-        if other is not one:
-            problems.refuse(
-                one.host, f"the bridge {one.network.bridge} is also that of {other.name} ({other.option})", one.name,
-                f"{one.option}.bridge", "Give each network its own.",
-            )  # fmt: skip
-
-
-def _policies(mine, problems):
-    """What a policy opens must be there."""
-    names = {one.name for one in mine if one.item.get("state") != "absent"}
+def _policies(machine, mine, problems):
+    """What a policy opens must be there, be it that others declare it."""
+    names = {one.name for one in mine if one.item.get("state") != "absent"} | set(machine.stored)
     for one in _wanted(mine):
         for number, access in enumerate(one.network.policy.allow_to):
             if access.network not in names:
@@ -89,14 +68,23 @@ def _forwards(mine, problems):
                 )  # fmt: skip
 
 
-def _subnets(placed, problems):
-    """Subnets against one another: all of one host, and between hosts those that anybody must be able to tell apart."""
-    told = set()
-    for mine in placed.values():
-        _sweep(_wanted(mine), id, told, problems)
+def _subnets(placed, told, problems):
+    """Subnets of networks of several hosts, as far as anybody must be able to tell them apart.
+
+    :param told: {(host, network)} of those that clash already; one clash a network is enough to find it.
+    """
+    by_network = {id(one.network): one for mine in placed.values() for one in _wanted(mine)}
     # Nobody outside ever sees the addresses of isolated guests.
-    shown = [one for mine in placed.values() for one in _wanted(mine) if one.network.model != "isolated"]
-    _sweep(shown, _party, told, problems)
+    shown = [one.network for one in by_network.values() if one.network.model != "isolated"]
+    for later, mine, earlier, theirs in model_checks.overlaps(shown, lambda network: _party(by_network[id(network)])):
+        one, other = by_network[id(later)], by_network[id(earlier)]
+        if one.host == other.host or (one.host, one.name) in told or not _apart(one, other):
+            continue
+        told.add((one.host, one.name))
+        problems.refuse(
+            one.host, f"its subnet {mine} overlaps {theirs} of {other.label}", one.name, f"{one.option}.addresses",
+            "Give each its own.",
+        )  # fmt: skip
 
 
 def _party(one):
@@ -106,59 +94,12 @@ def _party(one):
     return (one.host, one.name) if one.network.model == "routed" else one.network.model
 
 
-def _sweep(rows, party, told, problems):
-    """Compare subnets that overlap, in one pass in the order of their addresses; of a party that shares one, once."""
-    rows = sorted(
-        (
-            (subnet.version, int(subnet.network_address), int(subnet.broadcast_address), number, subnet, one)
-            for number, one in enumerate(rows)
-            for subnet in one.network.subnets
-        ),
-        key=lambda row: row[:4],
-    )
-    open_rows = {}
-    for row in rows:
-        version, first, _last, _number, subnet, one = row
-        open_rows = {key: other for key, other in open_rows.items() if other[0] == version and other[2] >= first}
-        for other in open_rows.values():
-            _subnet_pair(one, subnet, other[5], other[4], told, problems)
-        open_rows.setdefault((party(one), subnet), row)
-
-
-def _subnet_pair(one, subnet, other, its, told, problems):
-    if one is other or not _apart(one, other):
-        return
-    later, mine, earlier, theirs = (one, subnet, other, its)
-    if _order(one) < _order(other):
-        later, mine, earlier, theirs = other, its, one, subnet
-    # One clash a network is enough to find it.
-    if (later.host, later.name) in told:
-        return
-    told.add((later.host, later.name))
-    where = f"({earlier.option})" if earlier.host == later.host else f"on {earlier.host} ({earlier.option})"
-    problems.refuse(
-        later.host, f"its subnet {mine} overlaps {theirs} of {earlier.name} {where}", later.name,
-        f"{later.option}.addresses", "Give each its own.",
-    )  # fmt: skip
-
-
-def _order(one):
-    number = one.option.partition("[")[2].rstrip("]")
-    return (one.host, int(number))
-
-
 def _apart(one, other):
-    """Return whether two networks need subnets of their own."""
-    mine, its = one.network.model, other.network.model
-    if one.name == other.name and (one.stretched and other.stretched):
+    """Return whether two hosts' networks need subnets of their own: NAT guests nobody sees, of routed ones anybody does."""
+    if one.name == other.name and one.stretched and other.stretched:
         return False
-    if mine == "bridged" and its == "bridged":
-        # The LAN's, which both are on.
-        return False
-    if one.host == other.host:
-        return True
-    # Nobody outside ever sees the addresses of isolated and NAT guests; those of routed ones anybody does.
-    return "isolated" not in (mine, its) and (mine in _SEEN or its in _SEEN)
+    models = {one.network.model, other.network.model}
+    return "routed" in models or models == {"nat", "bridged"}
 
 
 def _vnis(placed, problems):
@@ -168,17 +109,17 @@ def _vnis(placed, problems):
         for one in _wanted(mine):
             if not one.stretched:
                 continue
-            vni = one.item["stretch"].get("vni")
+            vni = one.network.stretch.vni
             other = by_vni.setdefault(vni, one)
-            if vni is not None and other.name != one.name:
+            if other.name != one.name and other.host != one.host:
                 problems.refuse(
                     one.host, f"the VNI {vni} is also that of {other.label}", one.name, f"{one.option}.stretch.vni",
                     "Give each stretched network its own.",
                 )  # fmt: skip
             other = by_name.setdefault(one.name, one)
-            if other.item["stretch"].get("vni") != vni:
+            if other.network.stretch.vni != vni:
                 problems.refuse(
-                    one.host, f"its VNI is {vni}, and {other.item['stretch'].get('vni')} as {other.label}", one.name,
+                    one.host, f"its VNI is {vni}, and {other.network.stretch.vni} as {other.label}", one.name,
                     f"{one.option}.stretch.vni", "Declare it alike on all its hosts.",
                 )  # fmt: skip
             elif other.network.model != one.network.model or other.network.addresses != one.network.addresses:
@@ -208,8 +149,7 @@ def _surroundings(hosts, placed, problems):
                 found.setdefault((subnet, "route", bool(via)), {}).setdefault(machine.name, link)
     for (subnet, kind, via), links in found.items():
         for mine, one in reversed(list(index.overlapping(subnet))):
-            # The wider route through a gateway still works for all else.
-            if via and subnet.prefixlen < mine.prefixlen:
+            if not model_checks.in_the_way(mine, subnet, via):
                 continue
             # Others meet routed networks only.
             host = one.host if one.host in links else next(iter(links)) if one.network.model == "routed" else None
@@ -288,8 +228,13 @@ def _capacity(machine, mine, guests, overcommit, problems):
             )  # fmt: skip
 
 
-def _guests(placed, guests, problems):
+def _guests(hosts, placed, guests, problems):
     """Guests against networks, one another and the addresses that are reserved."""
+    # Networks that others made there, libvirt's own default say; nothing is known of them but that they are there.
+    others = {
+        one.name: ({*((one.found or {}).get("libvirt_networks") or ()), *one.stored} - {each.name for each in placed[one.name]})
+        for one in hosts
+    }
     where = {}
     for mine in placed.values():
         for one in mine:
@@ -309,9 +254,9 @@ def _guests(placed, guests, problems):
                 )  # fmt: skip
             for nic in guest.nics:
                 one = here.get(nic.network)
-                if one is None:
+                if one is None and nic.network not in others[host]:
                     _no_network(host, guest, nic, where, problems)
-                elif one.network is not None:
+                elif one is not None and one.network is not None:
                     _in_network(host, guest, nic, one, segments, clients, problems)
         for name, count in clients.items():
             _leases(here[name], count, problems)
@@ -319,7 +264,7 @@ def _guests(placed, guests, problems):
 
 def _no_network(host, guest, nic, where, problems):
     others = where.get(nic.network)
-    cure = f"It is on {declared.some(others)}." if others else "Declare it in kvm_networks."
+    cure = f"It is on {some(others)}." if others else "Declare it in kvm_networks."
     problems.refuse(host, f"the network {nic.network} is not on this host", guest.name, f"{nic.option}.network", cure)
 
 
@@ -368,7 +313,7 @@ def _in_network(host, guest, nic, one, segments, clients, problems):
 
 
 def _holds(subnet, text):
-    interface = declared.values.ip_interface(text)
+    interface = values.ip_interface(text)
     return interface.ip in subnet and interface.network.prefixlen == subnet.prefixlen
 
 

@@ -10,12 +10,13 @@ import functools
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ansible_collections.virtnet.kvm.plugins.module_utils import models, values
+from ansible_collections.virtnet.kvm.plugins.module_utils import model_stretch, models, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.fleet import pools as pool_of
 from ansible_collections.virtnet.kvm.plugins.module_utils.fleet import reservations
 from ansible_collections.virtnet.kvm.plugins.module_utils.fleet.problems import some
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import spec
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import return_routes
 
 #: Where a network's addresses come from, in the plan's table.
 DECLARED, KEPT, GIVEN = "declared", "kept", "new"
@@ -37,7 +38,7 @@ class Placed:
 
     @property
     def stretched(self):
-        return ((self.item.get("stretch") or {}).get("mode") or "none") != "none"
+        return model_stretch.is_wanted(self.item)
 
     @property
     def label(self):
@@ -79,8 +80,7 @@ def place(hosts, groups, problems):
             if wanted is not None and not _is_meant(machine.name, item, option, everybody, kvm, groups, problems):
                 continue
             for place, peer in enumerate((item.get("return_routes") or {}).get("peers") or ()):
-                if peer not in everybody and peer not in groups:
-                    _unknown(peer, item["name"], f"{option}.return_routes.peers[{place}]", problems)
+                _hosts_of(peer, everybody, groups, item["name"], f"{option}.return_routes.peers[{place}]", problems)
             if item.get("state") == "absent" and not item.get("model"):
                 # Which role takes it down is known from what the host was told.
                 item = {**item, "model": machine.stored.get(item["name"], {}).get("model") or "isolated"}
@@ -92,21 +92,23 @@ def _is_meant(host, item, option, everybody, kvm, groups, problems):
     """Return whether a host is among C(hosts) of an item, hosts or groups; say which of those nobody knows."""
     meant = False
     for number, name in enumerate(item["hosts"]):
-        if name not in everybody and name not in groups:
-            _unknown(name, item["name"], f"{option}.hosts[{number}]", problems)
-        elif name not in groups and name not in kvm:
+        path = f"{option}.hosts[{number}]"
+        found = _hosts_of(name, everybody, groups, item["name"], path, problems)
+        if found == [name] and name not in kvm:
             problems.refuse(
-                None, f"{name} is not among the KVM hosts", item["name"], f"{option}.hosts[{number}]",
-                f"Those are {some(sorted(kvm))}.",
+                None, f"{name} is not among the KVM hosts", item["name"], path, f"Those are {some(sorted(kvm))}."
             )
-        meant = meant or name == host or host in groups.get(name, ())
+        meant = meant or host in found
     return meant
 
 
-def _unknown(name, subject, option, problems):
-    problems.refuse(
-        None, f"the inventory has neither a host nor a group {name}", subject, option, "See ansible-inventory --list."
-    )
+def _hosts_of(name, everybody, groups, subject, option, problems):
+    """Return the hosts of a name of a host or group; none of one that the inventory does not know, which is noted."""
+    try:
+        return return_routes.hosts_of(name, everybody, groups, option, subject)
+    except VirtnetError as error:
+        problems.add(None, error)
+        return []
 
 
 def wants_addresses(item):

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.virtnet.kvm.plugins.module_utils import names
+from ansible_collections.virtnet.kvm.plugins.module_utils import columns, names
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.fleet import clashes, declared
 from ansible_collections.virtnet.kvm.plugins.module_utils.fleet.pools import Pools
@@ -87,8 +87,7 @@ def _table(hosts, placed, guests):
                     str(counts.get(one.name, 0)), "absent" if gone else one.origin if subnets else "-",
                 )
             )  # fmt: skip
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows]
+    lines = columns.lines(rows)
     for machine in hosts:
         running = [guest for guest in guests[machine.name] if guest.state == "running"]
         room = "no answer" if machine.found is None else f"of {machine.found['memory_mb']} MiB"

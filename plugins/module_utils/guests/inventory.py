@@ -11,8 +11,9 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.guests.client import D
 
 
 def gather(uri):
-    """Return facts of all guests of a daemon, sorted by name."""
-    return [fact(found) for _name, found in sorted(Domains(uri).gather().items())]
+    """Return (facts of all guests of a daemon, names of its networks), both sorted by name."""
+    client = Domains(uri)
+    return [fact(found) for _name, found in sorted(client.gather().items())], sorted(client.networks())
 
 
 def fact(found):

@@ -59,7 +59,7 @@ class Nic:
     """A running guest's NIC: its guest, MAC, link on the host, and what it is plugged into.
 
     C(isolated) and C(mtu) are what its guest's definition asks for by itself, whatever its network says; False and None
-    where it asks for nothing.
+    where it asks for nothing. C(owner) is its guest's UUID, C(port) that of its port object in the network.
     """
 
     guest: str
@@ -70,6 +70,8 @@ class Nic:
     portgroup: str = ""
     isolated: bool = False
     mtu: Optional[int] = None
+    owner: str = ""
+    port: str = ""
 
     @property
     def named(self):
@@ -147,6 +149,8 @@ class Networks(Daemon):
                             source.get("portgroup") or "",
                             port is not None and port.get("isolated") == "yes",
                             int(mtu.get("size")) if mtu is not None and mtu.get("size") else None,
+                            domain.UUIDString(),
+                            source.get("portid") or "",
                         )
                     )
         return rows

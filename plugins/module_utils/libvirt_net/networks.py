@@ -215,7 +215,7 @@ class NetworkRoom(Room):
         if network.model == "bridged" and network.attach == "macvtap" and network.uplink is None:
             raise InvalidInput("macvtap needs an uplink", network.name, f"{network.option}.uplink", "Name the host's link.")
         tree = definition.edit(network, purge=self.purge)
-        xml = definition.dump(tree)
+        xml, after = definition.dump(tree), definition.parse(tree)
         active = network.state == "active" or not network.persistent
         autostart = network.autostart and network.persistent
         if network.persistent:
@@ -228,7 +228,9 @@ class NetworkRoom(Room):
             return  # a transient network that does not run does not exist
         else:
             plan.ops.append(Op("network", network.name, "create", args={"xml": xml}))
-        plan.after[network.name] = self._after(network, definition.parse(tree), "active" if active else "inactive", autostart)
+        if active:
+            plan.ops += self._plugging(network, after)
+        plan.after[network.name] = self._after(network, after, "active" if active else "inactive", autostart)
 
     def _plan_change(self, plan, network, found, before):
         tree = definition.edit(network, found.main, self.purge)
@@ -257,6 +259,8 @@ class NetworkRoom(Room):
         if not found.active and state == "active":
             ops += self._clearing(network)
             ops.append(Op("network", network.name, "start", args={"bridge": network.bridge}))
+        if state == "active":
+            ops += self._plugging(network, after)
         autostart = network.autostart and network.persistent
         if autostart != before["autostart"] and network.persistent:
             ops.append(Op("network", network.name, "autostart", args={"value": autostart}))
@@ -264,6 +268,20 @@ class NetworkRoom(Room):
         if not network.persistent and state == "inactive":
             return
         plan.after[network.name] = self._after(network, after, state, autostart, pending)
+
+    def _plugging(self, network, after):
+        """Return the operation, if need be, that puts back guests which somebody cut off: C(virsh net-destroy) leaves their NICs
+        in no bridge, and no start of the network puts them back.
+        """
+        elsewhere = self.client.remote or self.client.unprivileged
+        if elsewhere or after["bridge"] is None or (after["virtualport"] or {}).get("type") == "openvswitch":
+            return []
+        nics = replug.unplugged([nic for nic in self._nics_of(network, after) if nic.network])
+        if not nics:
+            return []
+        note = "NICs that are in no bridge"
+        args = {"side": replug.Side(after), "nics": nics}
+        return [Op("network", network.name, "plug", "live", _guests(nics), note=note, args=args, nics=_named(nics))]
 
     def _mark_running(self, network):
         """Return the operation that marks a running network which is stored nowhere as ours."""
@@ -420,6 +438,8 @@ class NetworkRoom(Room):
             self.client.update_live(name, args["updates"])
         elif op.op == "restart":
             replug.restart(self.client, self.host, name, args["change"])
+        elif op.op == "plug":
+            replug.plug(self.client, self.host, name, args["side"], args["nics"])
         else:
             raise CommandFailed(f"unknown operation {op.op}", name)
 

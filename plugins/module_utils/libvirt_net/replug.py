@@ -88,6 +88,42 @@ def bridge_ports(bridge):
         return []
 
 
+def unplugged(nics):
+    """Return those Nics whose links are in no bridge at all: somebody has stopped their network under them."""
+    return tuple(
+        nic for nic in nics
+        if os.path.isdir(f"/sys/class/net/{nic.link}") and not os.path.exists(f"/sys/class/net/{nic.link}/master")
+    )  # fmt: skip
+
+
+def _port_of(nic, bridge, isolated):
+    """Return the XML of a NIC's port object, as libvirt writes it."""
+    tree = definition.load("<networkport><uuid/><owner><name/><uuid/></owner><mac/><plug type='network'/></networkport>")
+    tree.find("uuid").text, tree.find("owner/uuid").text, tree.find("owner/name").text = nic.port, nic.owner, nic.guest
+    tree.find("mac").set("address", nic.mac)
+    tree.find("plug").set("bridge", bridge)
+    if nic.portgroup:
+        group = definition.load("<group/>")
+        group.text = nic.portgroup
+        tree.insert(tree.index(tree.find("mac")), group)
+    if isolated:
+        tree.insert(tree.index(tree.find("mac")) + 1, definition.load("<port isolated='yes'/>"))
+    return definition.dump(tree)
+
+
+def plug(client, host, name, side, nics):
+    """Put NICs that are in no bridge into that of their network, which runs, and their port objects back; look at each.
+
+    :param side: Side that runs.
+    """
+    isolated = {nic.link: side.normal["port_isolation"] or nic.isolated for nic in nics}
+    change = Restart(side, side, True, nics)
+    settings = {link: {"isolated": True} for link, wanted in isolated.items() if wanted}
+    known = {definition.load(xml).findtext("uuid") for xml in client.ports(name)}
+    ports = [_port_of(nic, side.bridge, isolated[nic.link]) for nic in nics if nic.port and nic.port not in known]
+    _plug(client, host, name, change, side, tuple(nic.link for nic in nics), settings, ports)
+
+
 def _moved(xml, bridge, isolation):
     """Return a port's XML plugged into C(bridge). C(isolation) is {MAC: whether it is isolated}, if that changes."""
     tree = definition.load(xml)

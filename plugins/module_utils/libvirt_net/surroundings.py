@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from ansible_collections.virtnet.kvm.plugins.module_utils import model_checks
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict, InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.values import ip_interface
 
@@ -60,13 +61,10 @@ def check(network, others, links, routes):
                         "Choose another subnet.",
                     )
         for route in routes:
-            if route.link == network.bridge or route.to.version != subnet.version:
-                continue
-            if not route.to.overlaps(subnet):
+            if route.link == network.bridge or route.to.version != subnet.version or not route.to.overlaps(subnet):
                 continue
             where = f"the host's route to {route.to} {'via ' + route.via if route.via else ''} on {route.link}".replace("  ", " ")
-            if route.via and route.to.prefixlen < subnet.prefixlen:
-                # A wider route through a gateway still works for all else; a site's 10.0.0.0/8 is the usual case.
+            if not model_checks.in_the_way(subnet, route.to, route.via):
                 warnings.append(f"{network.name}: its subnet {subnet} hides a part of {where}.")
                 continue
             raise InvalidInput(

@@ -15,7 +15,7 @@ GROUP = 30318
 #: Properties that a tap, or a VXLAN device, has for life: another value means another one.
 BORN_WITH = ("type", "owner", "group", "multi_queue", "vnet_hdr", "vni", "local", "udp_port")
 #: The entry of a VXLAN device's peer to which frames go whose receiver nobody knows yet (bridge(8), fdb).
-_EVERYBODY = "00:00:00:00:00:00"
+EVERYBODY = "00:00:00:00:00:00"
 
 
 def quoted(text):
@@ -63,8 +63,8 @@ def _port_options(before, after):
 
 
 def _peers(name, before, after):
-    gone = [f"fdb del {_EVERYBODY} dev {name} dst {peer}" for peer in before if peer not in after]
-    return gone + [f"fdb append {_EVERYBODY} dev {name} dst {peer}" for peer in after if peer not in before]
+    gone = [f"fdb del {EVERYBODY} dev {name} dst {peer}" for peer in before if peer not in after]
+    return gone + [f"fdb append {EVERYBODY} dev {name} dst {peer}" for peer in after if peer not in before]
 
 
 def _after_default(known, before, after):

@@ -161,9 +161,9 @@ _FIELDS = {
     "ageing": _seconds,
     "vlans": vlans.parse,
     "vni": _between(1, model_stretch.VNI_MAX),
-    "local": lambda text, option, subject: str(values.address(text, option, subject)),
+    "local": lambda text, option, subject: str(values.reachable(text, option, subject)),
     "peers": lambda texts, option, subject: [
-        str(values.address(text, f"{option}[{index}]", subject)) for index, text in enumerate(texts)
+        str(values.reachable(text, f"{option}[{index}]", subject)) for index, text in enumerate(texts)
     ],
     "vlan_default_pvid": lambda number, option, subject: vlans.number(number, option, subject, least=0),
 }

@@ -9,8 +9,7 @@ Networks on bridges of libvirt's own, and macvtap, need none.
 
 from __future__ import annotations
 
-from ansible_collections.virtnet.kvm.plugins.module_utils import models, names
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
+from ansible_collections.virtnet.kvm.plugins.module_utils import model_checks, models, names
 
 
 def host_links(items, option="networks"):
@@ -47,12 +46,7 @@ def vxlans(items, option="networks"):
         if not network.wanted or stretch is None:
             found.append(_gone(name))
             continue
-        for key in ("local", "peers"):
-            if getattr(stretch, key) is None:
-                raise InvalidInput(
-                    "its hosts on the underlay are not known", network.name, f"{network.option}.stretch.{key}",
-                    "The filter virtnet.kvm.stretched_networks adds them.",
-                )  # fmt: skip
+        model_checks.require_underlay(network)
         vxlan = {
             "name": name, "state": "present", "vni": stretch.vni, "local": str(stretch.local),
             "peers": [str(one) for one in stretch.peers], "bridge": network.bridge,

@@ -57,15 +57,20 @@ def check_model(network, mode, path):
 def expand(names, groups, option):
     """Return the hosts of names of hosts and groups, each once."""
     hosts = {one for group in groups.values() for one in group}
-    found = []
-    for number, name in enumerate(names):
-        if name not in hosts and name not in groups:
-            raise InvalidInput(
-                "the inventory has neither a host nor a group of that name", name, f"{option}[{number}]",
-                "See ansible-inventory --list.",
-            )
-        found += [one for one in ([name] if name in hosts else groups[name]) if one not in found]
-    return found
+    return list(
+        dict.fromkeys(
+            one for number, name in enumerate(names) for one in hosts_of(name, hosts, groups, f"{option}[{number}]", name)
+        )
+    )
+
+
+def hosts_of(name, hosts, groups, option, subject):
+    """Return the hosts of one name: a host of the inventory, else a group."""
+    if name not in hosts and name not in groups:
+        raise InvalidInput(
+            f"the inventory has neither a host nor a group {name}", subject, option, "See ansible-inventory --list."
+        )
+    return [name] if name in hosts else groups[name]
 
 
 def interfaces(peer, offers, links, peer_links):

@@ -36,11 +36,6 @@ class Facts:
         return [ipaddress.ip_interface(self.reached)] if self.reached is not None and self.reached.version == version else []
 
 
-def stretched(item):
-    """Return whether an item of the data model is wanted, and is stretched."""
-    return ((item.get("stretch") or {}).get("mode") or "none") != "none" and (item.get("state") or "active") != "absent"
-
-
 def members(item, here, play, order, where):
     """Return the names of the hosts of an item, in the inventory's order."""
     named = list(dict.fromkeys(item.get("hosts") or play))
@@ -69,7 +64,7 @@ def complete(items, here, play, order, facts, option="networks"):
     """
     found = []
     for number, item in enumerate(items):
-        found.append(_one(item, here, play, order, facts, f"{option}[{number}]") if stretched(item) else item)
+        found.append(_one(item, here, play, order, facts, f"{option}[{number}]") if model_stretch.is_wanted(item) else item)
     return found
 
 

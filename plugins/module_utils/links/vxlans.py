@@ -10,7 +10,7 @@ import ipaddress
 import json
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict, InvalidInput
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import batch, forms
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import vxlan_files
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.room import LinkRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.model_stretch import OVERHEAD, PORT
@@ -34,6 +34,7 @@ class VxlanRoom(LinkRoom):
         return {{"home": "bridge", "udp_port": "port"}.get(key, key): value for key, value in shown.items()}
 
     def gather(self):
+        self._forwarding = None
         found = super().gather()
         self._state = self.manager.state() if found or any(item.wanted for item in self.items) else None
         return {name: {**one, "service": self._state if one["owned"] else None} for name, one in found.items()}
@@ -50,10 +51,14 @@ class VxlanRoom(LinkRoom):
         return form
 
     def _peers(self, name):
-        _rc, out, _err = self.host.run(["bridge", "-j", "fdb", "show", "dev", name], what="reading the peers", subject=name)
-        rows = json.loads(out or "[]")
-        found = {row["dst"] for row in rows if row.get("mac") == vxlan_files.EVERYBODY and row.get("dst")}
-        return sorted(found, key=peer_key)
+        """Return a device's peers; the host's table is read once for all of them."""
+        if self._forwarding is None:
+            self._forwarding = {}
+            _rc, out, _err = self.host.run(["bridge", "-j", "fdb", "show"], what="reading the peers")
+            for row in json.loads(out or "[]"):
+                if row.get("mac") == batch.EVERYBODY and row.get("dst"):
+                    self._forwarding.setdefault(row.get("ifname"), set()).add(row["dst"])
+        return sorted(self._forwarding.get(name, ()), key=peer_key)
 
     def plan(self, before):
         plan, ops = Plan({}), []

@@ -228,6 +228,23 @@ def nic_state(guest, number, nic, network, host, links):
     return link, found, problems
 
 
+def tap(guest, number, nic):
+    """Return the name of the host's link of a guest's NIC."""
+    return nic.get("dev") or names.tap_name(guest, number)
+
+
+def _adrift(guest, number, nic, network, plugged):
+    """Return what is wrong if a NIC is not in its network's bridge: nothing reaches such a guest, and no I(no) is worth anything.
+
+    :param plugged: {link: the bridge that it is in, or None}, of what is known.
+    """
+    link = tap(guest, number, nic)
+    if network.attach != "bridge" or plugged.get(link, network.bridge) == network.bridge:
+        return None
+    where = f"in {plugged[link]}" if plugged[link] else "in no bridge"
+    return f"its NIC {link} is {where}, and not in {network.bridge} of {network.name}"
+
+
 def guest_ends(name, facts):
     """Return the ends of the guests of one host, one for each NIC in a network, and notes on what is left out."""
     networks = {one.name: one for one in networks_of(name, facts.get("networks") or [])}
@@ -254,6 +271,9 @@ def guest_ends(name, facts):
             for version in VERSIONS:
                 if addresses.get(version) and family(version) not in known.get("families", []):
                     problems[version] = f"its probe has no {family(version)}"
+            adrift = _adrift(guest, number, nic, network, (facts["endpoints"].get(HOST) or {}).get("plugged") or {})
+            if adrift:
+                problems = dict.fromkeys({*problems, *(version for version in VERSIONS if addresses.get(version))}, adrift)
             problems = {version: f"{label}: {text}" for version, text in problems.items()}
             for version in sorted(lan_versions(nic, network, (facts["endpoints"].get(HOST) or {}).get("links") or [])):
                 if not addresses.get(version) and version not in problems:

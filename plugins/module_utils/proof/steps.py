@@ -26,12 +26,16 @@ def new_session():
     return os.urandom(8).hex()
 
 
-def host_links(host):
-    """Return (links, uplinks) of the managed host: [{name, mac, addresses}], and the links of its default routes."""
-    links, uplinks = [], []
+def host_links(host, taps=()):
+    """Return (links, uplinks, plugged) of the managed host: [{name, mac, addresses}], the links of its default routes, and
+    {name: the bridge that it is in, or None} of those of C(taps) that are there.
+    """
+    links, uplinks, plugged = [], [], {}
     for link in json.loads(host.run(["ip", "-j", "address", "show"], what="listing the links")[1] or "[]"):
         if link.get("ifname") is None or link["ifname"] == "lo":
             continue
+        if link["ifname"] in taps:
+            plugged[link["ifname"]] = link.get("master")
         rows = link.get("addr_info") or []
         addresses = [
             f"{one['local']}/{one['prefixlen']}" for one in rows
@@ -47,7 +51,7 @@ def host_links(host):
                 uplinks.append(route["dev"])
     # Taps and cables without an address say nothing that a proof needs, and a host may have thousands.
     kept = [one for one in links if one["addresses"] or os.path.isdir(f"/sys/class/net/{one['name']}/bridge")]
-    return kept, uplinks
+    return kept, uplinks, plugged
 
 
 def extra_ports(networks):
@@ -94,14 +98,15 @@ class Steps:
         ports = extra_ports(networks)
         inner = sorted({*ports, *forwarded_ports(networks)})
         by_name = {one.name: one for one in networks}
-        links, uplinks = host_links(self.host)
+        taps = {ends.tap(item["name"], number, nic) for item in guests for number, nic in enumerate(item.get("nics") or ())}
+        links, uplinks, plugged = host_links(self.host, taps)
         calls = {HOST: functools.partial(self._listen_host, text, outside, port, ports)}
         for item in guests:
             calls[item["name"]] = functools.partial(self._listen_guest, text, item, by_name, port, inner, wait_s, links)
         found = guest_agent.in_parallel(calls)
         if isinstance(found[HOST], VirtnetError):
             raise found[HOST]
-        found[HOST].update(links=links, uplinks=uplinks)
+        found[HOST].update(links=links, uplinks=uplinks, plugged=plugged)
         return {
             end: {"kind": "guest", "error": words(one)} if isinstance(one, VirtnetError) else one
             for end, one in found.items()

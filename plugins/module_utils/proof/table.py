@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from ansible_collections.virtnet.kvm.plugins.module_utils import columns
+
 FAMILIES = ("ipv4", "ipv6")
 PROTOCOLS = ("icmp", "tcp", "udp", "dns")
 #: Causes of differences that are told; the rest is in the JSON.
@@ -61,22 +63,18 @@ def _label(cells):
 def table(proof):
     """Return the lines of a proof: a row for each pair, a column for each family and protocol, and what follows."""
     cells = proof["cells"]
-    columns = [
+    kinds = [
         (family, protocol) for family in FAMILIES for protocol in PROTOCOLS
         if any((cell["family"], cell["protocol"]) == (family, protocol) for cell in cells)
     ]
-    grid = [["from", "to", *(f"{family[2:]} {protocol}" for family, protocol in columns), "arrived from"]]
+    grid = [["from", "to", *(f"{family[2:]} {protocol}" for family, protocol in kinds), "arrived from"]]
     for row in _rows(cells):
         grid.append([
             *_label(row),
-            *(_mark([cell for cell in row if (cell["family"], cell["protocol"]) == column]) for column in columns),
+            *(_mark([cell for cell in row if (cell["family"], cell["protocol"]) == kind]) for kind in kinds),
             _sources(row),
         ])
-    widths = [max(len(line[number]) for line in grid) for number in range(len(grid[0]))]
-    lines = []
-    if cells:
-        lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in grid]
-        lines.insert(1, "  ".join("-" * width for width in widths))
+    lines = columns.lines(grid, ruled=True) if cells else []
     lines += [f"Note: {note}" for note in proof["notes"]]
     return [*lines, *networks(cells), *told(proof), summary(proof)]
 
@@ -93,10 +91,7 @@ def networks(cells):
     for one, rows in sorted(mine.items(), key=lambda pair: pair[0].rpartition("@")[::-1]):
         good = [sum(cell["ok"] and cell["seen"] == seen for cell in rows) for seen in ("yes", "no")]
         grid.append([one, *(str(number) for number in (len(rows), *good, sum(not cell["ok"] for cell in rows)))])
-    widths = [max(len(line[number]) for line in grid) for number in range(len(grid[0]))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in grid]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return lines
+    return columns.lines(grid, ruled=True)
 
 
 def told(proof):

@@ -120,7 +120,7 @@ def test_routers_of_others():
         (lambda: offer("kvm1", network(110, peers=["gatewya"])), r"bgp_offer: .*peers\[0\]: gatewya"),
         (lambda: offer("kvm1", network(110, model="nat")), "return routes to a network of the model nat"),
         (lambda: offer("kvm1", {**network(110), "addresses": []}), "mode: routenet: there is no subnet|addresses"),
-        (lambda: offer("kvm1", network(110), asn="x"), "route_exchange_asn is no number: x"),
+        (lambda: offer("kvm1", network(110), asn="x"), "route_exchange_asn: 'x' is no number"),
         (lambda: offer("kvm1", network(110), asn=0), "route_exchange_asn: the AS number 0"),
         (lambda: part("kvm1", links={**LINKS, "kvm2": [link("10.78.0.2/24")]}), "bgp_part: .*kvm1 and kvm2 share no subnet"),
         (lambda: part("kvm9"), "what was found of kvm9"),

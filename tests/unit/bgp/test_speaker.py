@@ -73,7 +73,7 @@ def test_what_is_accepted(text, found):
         ({"neighbors": [{"name": "a b"}]}, r"neighbors\[0\]\.name: 'a b'"),
         ({"neighbors": [KVM2, KVM2]}, r"neighbors\[1\]\.name: kvm2: the neighbour is there twice"),
         ({"neighbors": [{"name": "x", "addresses": ["10.77.0.1"]}]}, r"neighbors\[0\]\.asn: x: no AS number"),
-        ({"neighbors": [{"name": "x", "asn": 1, "addresses": ["fe80::1"]}]}, r"addresses\[0\]: x: fe80::1 cannot be"),
+        ({"neighbors": [{"name": "x", "asn": 1, "addresses": ["fe80::1"]}]}, r"addresses\[0\]: x: fe80::1 is no address"),
         ({"neighbors": [{"name": "x", "asn": 1, "addresses": ["10.0.0.1", "10.0.0.2"]}]}, r"addresses\[1\]: x: a second IPv4"),
         ({"neighbors": [KVM2, {**KVM2, "name": "kvm3"}]}, "neighbors: kvm3: 10.77.0.12 is also the neighbour kvm2"),
         ({"announce": [{"name": "r", "prefixes": ["0.0.0.0/0"]}]}, r"announce\[0\]\.prefixes\[0\]: r: a default route"),

@@ -27,6 +27,7 @@ KIND = {
     # The ground that all stand on.
     "argspec": "pure",
     "bandwidth_xml": "pure",
+    "columns": "pure",
     "contract": "pure",
     "daemon": "effects",
     "errors": "pure",

@@ -27,7 +27,7 @@ def test_the_example_has_a_plan_without_a_problem():
         "routes": [{"to": "0.0.0.0/0", "via": "192.0.2.1"}],
         "addresses": [{"address": "192.0.2.11/24", "scope": "global", "dynamic": False}],
     }  # fmt: skip
-    found = {"interfaces": [eth0], "networks": [], "guests": [], "memory_mb": 4000, "processors": 4}
+    found = {"interfaces": [eth0], "networks": [], "libvirt_networks": None, "guests": None, "memory_mb": 4000, "processors": 4}
     plan = fleet.fleet_plan(
         {name: mine[name]["kvm_networks"] for name in hosts}, {name: mine[name]["kvm_guests"] for name in hosts},
         dict.fromkeys(hosts, found), inventory.get_groups_dict(), mine["kvm1"]["kvm_address_pools"],

@@ -27,7 +27,7 @@ def link(name="eth0", addresses=("10.77.0.11/24",), routes=(), **more):
 def found(networks=(), interfaces=None, memory_mb=4000, guests=()):
     return {
         "networks": list(networks), "interfaces": [link()] if interfaces is None else interfaces, "memory_mb": memory_mb,
-        "processors": 4, "guests": list(guests), "changed": False,
+        "processors": 4, "guests": list(guests), "libvirt_networks": [one["name"] for one in networks], "changed": False,
     }  # fmt: skip
 
 
@@ -318,6 +318,18 @@ def test_a_guest_that_cannot_be(case):
     error = only_error(with_guests(*guests))
     assert where in error
     assert said in error
+
+
+def test_networks_of_others_are_there_too():
+    """libvirt's own default, and what another role was told of."""
+    mine = {**found(networks=[fixed("dmz", "10.3.0.1/24")]), "libvirt_networks": ["default", "dmz"]}
+    facts = {"kvm1": mine, "kvm2": found()}
+    assert with_guests(guest("u", "default"), guest("v", "dmz"), facts=facts)["errors"] == []
+    opened = fixed("a", "10.1.0.1/24", policy={"allow_to": [{"network": "dmz"}]})
+    assert with_guests(network=opened, facts=facts)["errors"] == []
+    assert "the network gone is not on this host" in only_error(with_guests(guest("u", "gone"), facts=facts))
+    leaving = {"name": "dmz", "state": "absent"}
+    assert "the network dmz is not on this host" in only_error(with_guests(guest("u", "dmz"), network=leaving, facts=facts))
 
 
 def test_dhcp_where_there_is_none():

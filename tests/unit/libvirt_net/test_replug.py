@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, VerificationFailed
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import replug
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Nic
 
@@ -92,3 +94,50 @@ def test_what_does_not_go_away_is_told(monkeypatch, errors, left):
     with pytest.raises(CommandFailed):
         replug._start(client, "net", None, True)
     assert client.started == 0 and len(client.errors) >= left
+
+
+class Ports:
+    """As much of client.Networks as plugging needs: port objects."""
+
+    def __init__(self, *ports):
+        self.there, self.made = ports, []
+
+    def ports(self, name):
+        return [f"<networkport><uuid>{one}</uuid></networkport>" for one in self.there]
+
+    def reclaim_port(self, name, xml):
+        self.made.append(xml)
+
+
+def test_nics_that_are_in_no_bridge_are_put_into_theirs_with_their_ports(monkeypatch):
+    said = []
+    mine = [replace(VM0, owner="u0", port="p0"), replace(VM1, owner="u1", port="p1", portgroup="staff")]
+    monkeypatch.setattr(replug.os.path, "exists", lambda path: True)
+    monkeypatch.setattr(replug, "bridge_ports", lambda bridge: ["tap0", "tap1"])
+    monkeypatch.setattr(replug, "_port_settings", lambda host, links: {"tap0": {}, "tap1": {"isolated": True}})
+    monkeypatch.setattr(replug.iproute2, "batch", lambda host, lines, *words, **more: said.extend(lines))
+    client = Ports("p0")
+    replug.plug(client, None, "net", replug.Side(NORMAL), mine)
+    assert said == [
+        "link set dev tap0 master br0", "link set dev tap1 master br0", "link set dev tap1 type bridge_slave isolated on",
+    ]  # fmt: skip
+    # A port object that is there already stays.
+    (made,) = client.made
+    assert "".join(line.strip() for line in made.splitlines()) == (
+        "<networkport><uuid>p1</uuid><owner><name>vm1</name><uuid>u1</uuid></owner><group>staff</group>"
+        '<mac address="52:54:00:00:00:AA"/><port isolated="yes"/><plug type="network" bridge="br0"/></networkport>'
+    )
+
+
+def test_a_nic_that_does_not_come_back_is_an_error(monkeypatch):
+    monkeypatch.setattr(replug.os.path, "exists", lambda path: True)
+    monkeypatch.setattr(replug, "bridge_ports", lambda bridge: [])
+    monkeypatch.setattr(replug.iproute2, "batch", lambda *words, **more: None)
+    with pytest.raises(VerificationFailed, match="tap0 are not in br0"):
+        replug.plug(Ports(), None, "net", replug.Side(NORMAL), [VM0])
+
+
+def test_only_links_that_are_in_no_bridge_are_adrift(monkeypatch):
+    monkeypatch.setattr(replug.os.path, "isdir", lambda path: path != "/sys/class/net/tap2")
+    monkeypatch.setattr(replug.os.path, "exists", lambda path: path == "/sys/class/net/tap1/master")
+    assert replug.unplugged([VM0, VM1, OTHER]) == (VM0,)

@@ -237,5 +237,5 @@ def test_devices_of_networks():
     gone = [{"name": "vx512eea46", "state": "absent"}]
     assert filters.stretch_links([{**item, "state": "absent"}]) == filters.stretch_links([{**item, "stretch": None}]) == gone
     assert filters.stretch_links([{"name": "n", "model": "nat", "addresses": ["10.1.0.1/24"]}]) == []
-    with pytest.raises(AnsibleFilterError, match=r"stretch\.peers: far: its hosts on the underlay are not known"):
+    with pytest.raises(AnsibleFilterError, match=r"stretch\.peers: far: the addresses of the other hosts"):
         filters.stretch_links([network({"local": "192.0.2.1"})])

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from ansible_collections.virtnet.kvm.plugins.module_utils import names
 from ansible_collections.virtnet.kvm.plugins.module_utils.proof import matrix
 
 
@@ -262,6 +263,19 @@ def test_dns_is_asked_where_the_host_serves_it(fleet):
     }
     assert send_of(plan, found[0])["name"] == "www.lab"
     assert not cells(matrix.plan(fleet.lab([{**fleet.NAT, "dns": {"enabled": False}}]), ["www.lab"]), protocol="dns")
+
+
+@pytest.mark.parametrize(("bridge", "where"), [(None, "in no bridge"), ("br9", "in br9"), ("natbr0", None)])
+def test_a_guest_that_is_not_in_its_bridge_proves_nothing(fleet, bridge, where):
+    """Else every cell of an isolated one that somebody has cut off would be as the contract says."""
+    lab = fleet.lab([fleet.NAT], [fleet.guest("vm0", "natnet", "10.64.100.2/24")])
+    link = names.tap_name("vm0", 0)
+    lab["kvm1"]["endpoints"]["host"]["plugged"] = {link: bridge}
+    found = [cell for cell in matrix.plan(lab)["cells"] if "vm0@kvm1" in (cell["from"], cell["to"])]
+    assert found
+    assert {cell["problem"] for cell in found} == {
+        f"vm0@kvm1: its NIC {link} is {where}, and not in natbr0 of natnet" if where else None
+    }
 
 
 def test_an_isolated_networks_dns_asks_nobody_outside(fleet):

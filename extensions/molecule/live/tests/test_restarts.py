@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from live_guests import GUESTS, network
 
@@ -75,6 +77,22 @@ def test_a_restart_is_taken_back(told):
     assert xml(told) == before and told.plugged() == plugged
     mine = told.tell("a restart that is taken back", {"effect": "replug", "outage_s": 2}, pings, NUMBER)
     assert max(one.longest_s for one in mine) <= 2
+
+
+@pytest.mark.parametrize("by_hand", ["net-destroy", "net-destroy, net-start"])
+def test_guests_that_somebody_cut_off_are_put_back(told, by_hand):
+    """virsh leaves their NICs in no bridge, and so does the next start of the network."""
+    plugged = told.plugged()
+    for verb in by_hand.split(", "):
+        told.host.check_output(f"virsh {verb} {NAME}")
+    assert told.plugged() != plugged
+    result = told.modules.step("virt_net_model", "networks", networks=[network(NUMBER)])
+    plug = result["actions"][-1]
+    assert (plug["op"], plug["effect"], plug["guests"]) == ("plug", "live", list(GUESTS))
+    assert told.plugged() == plugged
+    with told.pinging([NUMBER]) as pings:
+        time.sleep(3)
+    nothing_lost(told, f"after {by_hand} by hand", pings)
 
 
 @pytest.fixture

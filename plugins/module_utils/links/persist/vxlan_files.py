@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import batch, forms
 
 HEADER = "# Made by virtnet.kvm; changes are lost. See /etc/virtnet/README."
 FOLDER = "/etc/virtnet/vxlan.d"
@@ -16,8 +16,6 @@ SCRIPT = "/etc/virtnet/keep-vxlan"
 UNIT_NAME = "virtnet-vxlan.service"
 UNIT = f"/etc/systemd/system/{UNIT_NAME}"
 LINK = f"/etc/systemd/system/sysinit.target.wants/{UNIT_NAME}"
-#: The entry to which frames go whose receiver nobody knows yet, one for each peer (bridge(8), fdb).
-EVERYBODY = "00:00:00:00:00:00"
 
 SCRIPT_TEXT = f"""\
 {HEADER}
@@ -40,7 +38,7 @@ make() {{
     ip link set dev "$name" alias {forms.ALIAS}
     ip link set dev "$name" mtu "$mtu" addrgenmode none
     for peer in $peers; do
-        bridge fdb append {EVERYBODY} dev "$name" dst "$peer"
+        bridge fdb append {batch.EVERYBODY} dev "$name" dst "$peer"
     done
     ip link set dev "$name" up
 }}
