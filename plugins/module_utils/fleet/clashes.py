@@ -78,7 +78,7 @@ def _subnets(placed, told, problems):
     shown = [one.network for one in by_network.values() if one.network.model != "isolated"]
     for later, mine, earlier, theirs in model_checks.overlaps(shown, lambda network: _party(by_network[id(network)])):
         one, other = by_network[id(later)], by_network[id(earlier)]
-        if one.host == other.host or (one.host, one.name) in told or not _apart(one, other):
+        if (one.host, one.name) in told or not _apart(one, other):
             continue
         told.add((one.host, one.name))
         problems.refuse(

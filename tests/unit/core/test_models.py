@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.virtnet.kvm.plugins.module_utils import models
+from ansible_collections.virtnet.kvm.plugins.module_utils import model_checks, models
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 
 NAT = {"name": "natnet", "model": "nat", "addresses": ["10.64.100.1/24"]}
@@ -283,3 +283,15 @@ def test_one_host_serves_a_stretched_network():
         assert serving.serves_dhcp and [str(one) for one in serving.host_addresses] == ["10.1.0.1/24"]
         assert not other.serves_dhcp and [str(one) for one in other.host_addresses] == others
         assert other.subnets == serving.subnets
+
+
+def test_a_wide_subnet_overlaps_all_that_are_inside_not_the_next_one_only():
+    def routed(name, address):
+        return models.parse_network({"name": name, "model": "routed", "addresses": [address]}, f"networks[{name}]")
+
+    wide, first, second, apart = (
+        routed("w", "10.0.0.1/16"), routed("a", "10.0.1.1/24"), routed("b", "10.0.2.1/24"), routed("z", "10.1.0.1/24"),
+    )  # fmt: skip
+    found = {(later.name, earlier.name) for later, _mine, earlier, _its in model_checks.overlaps([wide, first, second, apart])}
+    assert found == {("a", "w"), ("b", "w")}
+    assert [error.subject for error in model_checks.conflicts([wide, first, second, apart])] == ["a", "b"]

@@ -236,6 +236,11 @@ def test_a_clash_is_told_with_both_parties(case):
     assert said in only_error(plan(networks))
 
 
+def test_two_networks_clash_once_by_however_many_subnets():
+    both = {"model": "routed", "addresses": ["10.1.0.1/24", "fd00:1::1/64"]}
+    assert "10.1.0.0/24" in only_error(plan({"kvm1": [{"name": "a", **both}], "kvm2": [{"name": "b", **both}]}))
+
+
 def test_what_is_no_clash():
     networks = {
         "kvm1": [fixed("nat", "10.64.100.1/24", "nat"), {"name": "iso", "model": "isolated", "subnets": ["10.1.0.0/24"]},
@@ -389,6 +394,17 @@ def test_a_guest_that_a_port_forward_names_gets_a_reservation_and_keeps_it():
     assert [(one["name"], one["address"]) for one in reserved(result)] == [("v", "10.80.0.2"), ("w", "10.80.0.3")]
     again = with_guests(*both, network=network, facts={"kvm1": found(networks=result["networks"]["kvm1"]), "kvm2": found()})
     assert again["networks"] == result["networks"]
+
+
+def test_a_reservation_whose_address_is_taken_meanwhile_is_made_anew():
+    network = {**NAT, "name": "a", "port_forwards": [WEB]}
+    first = with_guests(guest("v", mac="52:54:00:00:00:01"), network=network)
+    assert [one["address"] for one in reserved(first)] == ["10.80.0.2"]
+    facts = {"kvm1": found(networks=first["networks"]["kvm1"]), "kvm2": found()}
+    still = guest("s", addresses=["10.80.0.2/24"])
+    again = with_guests(guest("v", mac="52:54:00:00:00:01"), still, network=network, facts=facts)
+    assert again["errors"] == []
+    assert [one["address"] for one in reserved(again)] == ["10.80.0.3"]
 
 
 def test_a_reservation_that_is_declared_stays_the_only_one():

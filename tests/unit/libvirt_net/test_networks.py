@@ -14,8 +14,8 @@ import time
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import engine, models
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Found
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, replug
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Found, Nic
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.networks import NetworkRoom
 
 
@@ -26,7 +26,7 @@ class Libvirt:
     uri = "qemu:///system"
 
     def __init__(self, refuse=()):
-        self.refuse, self.networks, self.calls = refuse, {}, []
+        self.refuse, self.networks, self.calls, self.plugged = refuse, {}, [], []
         self.turn, self.there, self.most = threading.Lock(), 0, 0
 
     def version(self):
@@ -42,7 +42,7 @@ class Libvirt:
         }
 
     def nics(self):
-        return []
+        return self.plugged
 
     @contextlib.contextmanager
     def _call(self, verb, name):
@@ -175,3 +175,32 @@ def test_a_new_network_beside_them_may_not_have_what_is_another_links(link, erro
     with pytest.raises(error, match=text):
         converge(libvirt, 4, [*own_links(3), link])
     assert sorted(libvirt.networks) == ["n0", "n1", "n2"]
+
+
+@pytest.mark.parametrize("state", ["gone", "stopped", "running"])
+def test_guests_that_are_in_no_bridge_are_put_back(monkeypatch, state):
+    libvirt, put = Libvirt(), []
+    mine = Nic("vm0", "52:54:00:00:00:01", "tap0", "n0", "br0")
+    if state != "gone":
+        converge(libvirt, 1)
+        libvirt.networks["n0"]["active"] = state == "running"
+    libvirt.plugged = [mine, Nic("vm1", "52:54:00:00:00:02", "tap1", "other", "br9")]
+    monkeypatch.setattr(replug, "unplugged", tuple)
+    monkeypatch.setattr(replug, "plug", lambda client, host, name, side, nics: put.append((name, side.bridge, nics)))
+    last = converge(libvirt, 1)["actions"][-1]
+    assert (last["op"], last["effect"], last["guests"]) == ("plug", "live", ["vm0"])
+    assert put == [("n0", "br0", (mine,))]
+    if state != "gone":
+        # To a daemon elsewhere, and in one that may make no links, nothing of that can be done from here.
+        for word in ("remote", "unprivileged"):
+            monkeypatch.setattr(Libvirt, word, True)
+            assert "plug" not in [one["op"] for one in converge(libvirt, 1)["actions"]]
+            monkeypatch.setattr(Libvirt, word, False)
+
+
+def test_a_network_that_is_to_be_stopped_puts_nobody_back(monkeypatch):
+    libvirt = Libvirt()
+    converge(libvirt, 1, state="inactive", autostart=False)
+    libvirt.plugged = [Nic("vm0", "52:54:00:00:00:01", "tap0", "n0", "br0")]
+    monkeypatch.setattr(replug, "unplugged", tuple)
+    assert converge(libvirt, 1, state="inactive", autostart=False)["actions"] == []

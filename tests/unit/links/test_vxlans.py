@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.virtnet.kvm.plugins.filter import stretch as filters
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import batch, declared, forms, iproute2
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import batch, declared, forms, iproute2, vxlans
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import vxlan_files
 
 DEVICE = {
@@ -239,3 +240,20 @@ def test_devices_of_networks():
     assert filters.stretch_links([{"name": "n", "model": "nat", "addresses": ["10.1.0.1/24"]}]) == []
     with pytest.raises(AnsibleFilterError, match=r"stretch\.peers: far: the addresses of the other hosts"):
         filters.stretch_links([network({"local": "192.0.2.1"})])
+
+
+def test_the_peers_of_all_devices_are_read_by_one_process():
+    table = [("vx1", "192.0.2.10"), ("vx1", "192.0.2.9"), ("vx2", "2001:db8::2")]
+    rows = [{"mac": batch.EVERYBODY, "ifname": link, "dst": peer} for link, peer in table]
+    rows += [{"mac": "52:54:00:00:00:01", "ifname": "vx2", "dst": "192.0.2.7"}, {"mac": "33:33:00:00:00:01", "ifname": "eth0"}]
+    asked = []
+
+    class Host:
+        def run(self, command, **more):
+            asked.append(command)
+            return 0, json.dumps(rows), ""
+
+    room = vxlans.VxlanRoom.__new__(vxlans.VxlanRoom)
+    room.host, room._forwarding = Host(), None
+    assert [room._peers(name) for name in ("vx1", "vx2", "vx3")] == [["192.0.2.9", "192.0.2.10"], ["2001:db8::2"], []]
+    assert asked == [["bridge", "-j", "fdb", "show"]]
