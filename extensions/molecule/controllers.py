@@ -56,11 +56,13 @@ def kill(process):
     process.wait()
 
 
-def until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
+def until(condition, seconds=60, began=None):
+    """Wait for something to be so; return after how many seconds it was, since C(began) or since now."""
+    began = time.monotonic() if began is None else began
     while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
+        assert time.monotonic() - began < seconds, f"it never came to that, not in {seconds} s"
         time.sleep(0.05)
+    return round(time.monotonic() - began, 1)
 
 
 def open_change(host):

@@ -13,6 +13,7 @@ import time
 
 import pytest
 import testinfra
+from controllers import until
 from guest_agent import BUSYBOX, in_guest, ping
 from lab_side import lab
 from module_calls import Modules
@@ -38,15 +39,6 @@ def by_bgp(machine):
     """Return the destinations to which BGP has given the kernel a route, but for that of the hand-made neighbour."""
     lines = machine.check_output("ip route show proto bgp; ip -6 route show proto bgp").splitlines()
     return {line.split()[0] for line in lines} - {"198.51.100.0/24"}
-
-
-def until(what, seconds=30, began=None):
-    """Wait for something to be so; return after how many seconds it was, since C(began) or since now."""
-    began = time.monotonic() if began is None else began
-    while not what():
-        assert time.monotonic() - began < seconds, f"not after {seconds} s"
-        time.sleep(0.1)
-    return round(time.monotonic() - began, 1)
 
 
 def others(name):
@@ -175,7 +167,7 @@ def test_an_as_number_of_ours_can_change(fleet):
     assert real["actions"][-1]["outage_s"] > 0 and "AS 64512 becomes 64600" in real["actions"][-1]["note"]
     assert "local AS number 64600" in gateway.check_output("vtysh -c 'show bgp ipv4 unicast summary'")
     modules.step("frr_bgp", "bgp", asn=64512)
-    until(lambda: by_bgp(gateway) == set().union(*map(guest_subnets, KVM)))
+    until(lambda: by_bgp(gateway) == set().union(*map(guest_subnets, KVM)), 30)
 
 
 @pytest.mark.parametrize("name", ["kvm1", "kvm3"])
@@ -185,12 +177,12 @@ def test_a_network_that_is_down_is_not_announced(fleet, figure, name):
     host.check_output("virsh destroy rt0")
     began = time.monotonic()
     host.check_output("virsh net-destroy routenet")
-    took = until(lambda: all(not guest_subnets(name) & by_bgp(one) for one in watchers), began=began)
+    took = until(lambda: all(not guest_subnets(name) & by_bgp(one) for one in watchers), 30, began)
     figure(f"{name}'s network is stopped (FRR {release}): withdrawn everywhere after {took} s")
     host.check_output("virsh net-start routenet")
     began = time.monotonic()
     host.check_output("virsh start rt0")
-    took = until(lambda: all(guest_subnets(name) <= by_bgp(one) for one in watchers), began=began)
+    took = until(lambda: all(guest_subnets(name) <= by_bgp(one) for one in watchers), 30, began)
     figure(f"{name}'s network starts, with a guest (FRR {release}): announced everywhere after {took} s")
     until(lambda: host.run("virsh qemu-agent-command rt0 '{\"execute\":\"guest-ping\"}'").rc == 0, 60)
 

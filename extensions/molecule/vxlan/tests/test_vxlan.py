@@ -12,6 +12,7 @@ import time
 
 import pytest
 import testinfra
+from controllers import until
 from guest_agent import BUSYBOX, in_guest, ping
 
 DEVICES = {
@@ -57,13 +58,6 @@ def address_of(host, guest):
     """A guest's IPv4 address, as it says itself."""
     text = in_guest(host, guest, BUSYBOX, "ip", "-4", "-o", "address", "show", "dev", "eth0")[1]
     return text.split(" inet ")[1].split("/")[0]
-
-
-def eventually(question, seconds=10):
-    end = time.monotonic() + seconds
-    while not question():
-        assert time.monotonic() < end, question
-        time.sleep(0.1)
 
 
 def attached(host, name):
@@ -121,7 +115,7 @@ def test_a_lease_is_renewed_at_the_host_that_serves(host, other, place):
     before = expiry()
     time.sleep(1.1)
     in_guest(host, "vr1", BUSYBOX, "sh", "-c", f"kill -USR1 $({BUSYBOX} pidof udhcpc)")
-    eventually(lambda: expiry() > before, 15)
+    until(lambda: expiry() > before, 15)
     assert address_of(host, "vr1") == address
 
 
@@ -250,16 +244,16 @@ def test_a_network_that_is_started_anew_has_its_device_again(host, other, place,
     assert not host.file(f"/sys/class/net/{bridge}").exists and host.file(f"/sys/class/net/{device}").exists
     host.run_test("virsh net-start %s", name)
     started = time.monotonic()
-    eventually(lambda: attached(host, name))
+    until(lambda: attached(host, name), 10)
     figure(f"{name} has its VXLAN device again {time.monotonic() - started:.1f} s after its start")
     # A guest's link is libvirt's business, which forgets it.
     host.run_test("ip link set dev %s master %s", tap, bridge)
-    eventually(lambda: ping(host, guest, address_of(other, f"{guest[:2]}{1 - place}")))
+    until(lambda: ping(host, guest, address_of(other, f"{guest[:2]}{1 - place}")), 10)
 
 
 def test_a_device_that_left_its_bridge_is_put_back(host):
     host.run_test("ip link set dev %s nomaster", DEVICES["vxown"][0])
-    eventually(lambda: attached(host, "vxown"))
+    until(lambda: attached(host, "vxown"), 10)
 
 
 def test_the_unit_makes_them_at_boot(host):
@@ -313,7 +307,7 @@ def test_a_device_waits_for_its_bridge(host, modules, spare):
     [made] = modules.step("vxlan_iface", "vxlans", vxlans=[spare])["vxlans"]
     assert (made["bridge"], made["attached"]) == ("vxsparebr", False)
     host.check_output("ip link add name vxsparebr type bridge")
-    eventually(lambda: host.file(f"/sys/class/net/vxsparebr/brif/{SPARE}").exists)
+    until(lambda: host.file(f"/sys/class/net/vxsparebr/brif/{SPARE}").exists, 10)
     assert not modules.run("vxlan_iface", vxlans=[spare])["changed"]
 
 
