@@ -29,6 +29,8 @@ rules.d/SET.json         address translation (module nat_rule); @NAME.json belon
 openings.sh              what lets packets through tables of others that have no file for it, if there are any
 ports.json               which MAC address is behind which link of a guest (modules guest_vm, guest_nic)
 routes.d/LINK.json       routes on a link that others asked for (module host_iface)
+vxlan.d/LINK, keep-vxlan a network's way to its other hosts (module vxlan_iface), kept by virtnet-vxlan.service
+bgp.json                 this host's part in BGP (module frr_bgp)
 virtnet.nft              the packet filter made of these, loaded at boot by virtnet-firewall.service
 watch-firewall           run by that service: has it loaded again when somebody else's program flushes it
 virtnet.iptables         translation of the sets that have the backend iptables, if any; virtnet.ip6tables for IPv6
@@ -54,6 +56,13 @@ and if there are files of iptables, for iptables and ip6tables each:
     iptables -t nat -D POSTROUTING -j VIRTNET_POST
     for chain in PRE OUT POST SHUT; do iptables -t nat -F VIRTNET_$chain; done
     for chain in PRE OUT POST SHUT; do iptables -t nat -X VIRTNET_$chain; done
+
+Ways to other hosts, if there are any, by hand:
+    systemctl disable --now virtnet-vxlan.service; rm /etc/systemd/system/virtnet-vxlan.service
+    for file in /etc/virtnet/vxlan.d/*; do ip link delete "${file##*/}"; done
+BGP: what is ours in FRR is called VIRTNET-..., and stands in /etc/frr/frr.conf between two lines with virtnet.kvm. Remove these
+and all that is between them, and
+    systemctl reload frr
 
 To take all of it back by hand: switch it off, and
     systemctl disable --now virtnet-firewall.service
