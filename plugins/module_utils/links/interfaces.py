@@ -85,10 +85,9 @@ class InterfaceRoom(LinkRoom):
     def _by_sets_only(item):
         return "route_sets" in item.more and not item.values and item.state == "present"
 
-    @staticmethod
-    def _made(link):
+    def _made(self, link):
         """Whether it is a bridge or a tap that we made."""
-        return link.alias == forms.ALIAS
+        return super().owned(link)
 
     def _wanted(self, item, link, sets):
         """Return (form, files) of a link that is declared, with the sets' routes beside the others."""

@@ -255,7 +255,11 @@ class LinkRoom(engine.Room):
             sysctls={path: value for path, value in sysctls.items() if value is not None},
             seeds={op.name: sorted(self._seeds_back(op)) for op in ops if self._seeds_back(op)},
             reload=self.manager.reload_lines(sorted({name for op in ops for name in (op.name, *op.args["names"])})),
-        )
+            ports={
+                link.name: link.form["bridge"] for link in self.links.values()
+                if link.form["bridge"] and {link.name, link.form["bridge"]} & set(self._guarded)
+            },
+        )  # fmt: skip
         self._silent = {
             gateway for name in self._guarded if name in self.links
             for gateway in forms.default_gateways(self.links[name].form)

@@ -38,7 +38,8 @@ class Change:
 
     C(links) it is about, C(kernel) {command of the shell: what it reads}, C(files) {path: whether it is there now}, C(folders)
     that go if they are empty then, C(sysctls) {path of the file below /proc/sys: value now}, C(seeds) {link: paths} of what a
-    manager makes a link of that the change removes, C(reload) commands of the shell that have others read the files.
+    manager makes a link of that the change removes, C(reload) commands of the shell that have others read the files, C(ports)
+    {link: bridge} of those that are in one now.
     """
 
     links: list
@@ -48,6 +49,7 @@ class Change:
     sysctls: dict = field(default_factory=dict)
     seeds: dict = field(default_factory=dict)
     reload: list = field(default_factory=list)
+    ports: dict = field(default_factory=dict)
 
 
 def copy_of(path, change):
@@ -82,6 +84,22 @@ def _seed_lines(change):
     return lines
 
 
+def _port_lines(change):
+    """Return the lines that put ports back of which a manager has let go while it read the files, at its leisure."""
+    if not change.ports:
+        return []
+    pairs = " ".join(shlex.quote(f"{port} {bridge}") for port, bridge in sorted(change.ports.items()))
+    return [
+        "for again in 1 2 3 4 5; do",
+        f"    for pair in {pairs}; do",
+        "        port=/sys/class/net/${pair% *}",
+        '        [ -e "$port" ] && [ ! -e "$port/master" ] && ip link set dev "${pair% *}" master "${pair#* }"',
+        "    done",
+        "    sleep 0.2",
+        "done 2> /dev/null",
+    ]
+
+
 def _block(lines, indent):
     return "\n".join(" " * indent + line for line in (lines or [":"]))
 
@@ -97,7 +115,7 @@ def script(change, token, until):
     files = [_put(path, change) for path in sorted(change.files)]
     files += [f"rmdir {shlex.quote(path)} 2> /dev/null" for path in change.folders]
     after = [f"echo {shlex.quote(str(value))} > {shlex.quote(path)} 2> /dev/null" for path, value in change.sysctls.items()]
-    after += change.reload
+    after += [*change.reload, *_port_lines(change)]
     return f"""\
 #!/bin/sh
 # Made by virtnet.kvm. What has to do with the links {', '.join(change.links)} was changed, and the controller has not said yet

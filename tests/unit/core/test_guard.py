@@ -90,6 +90,25 @@ def test_what_the_script_makes_of_a_word(tmp_path, words, status, outcome, is_op
     assert folder.exists() is is_open
 
 
+def test_ports_of_which_a_manager_has_let_go_are_put_back(tmp_path):
+    """Those that are there and in no bridge; nobody is pulled out of another one."""
+    net, tools = tmp_path / "net", tmp_path / "bin"
+    tools.mkdir()
+    for name in ("lost", "kept", "other"):
+        (net / name).mkdir(parents=True)
+    for name in ("kept", "other"):
+        (net / name / "master").touch()
+    change = guard_text.Change(links=["br0"], reload=["networkctl reload"], ports=dict.fromkeys(("lost", "kept", "other", "gone"), "br0"))
+    text = guard_text.script(change, "0123", "12:00:00")
+    assert text.index("networkctl reload") < text.index("lost br0") < text.index('end "reverted ${2')
+    lines = [line.strip() for line in guard_text._port_lines(change)]
+    (tools / "ip").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls; touch {net}/lost/master\n')
+    (tools / "ip").chmod(0o755)
+    script = "\n".join([f"PATH={tools}:$PATH", *lines]).replace("/sys/class/net", str(net))
+    subprocess.run(["sh", "-c", script], check=True, timeout=30)
+    assert (tmp_path / "calls").read_text() == "link set dev lost master br0\n"
+
+
 def link(name, kind="physical", bridge=None, lower=None, ports=()):
     form = {"name": name, "type": kind, "bridge": bridge, "description": None}
     return forms.Link(form, {"ifname": name, "link": lower}, ports=list(ports))

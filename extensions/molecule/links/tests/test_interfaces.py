@@ -116,6 +116,10 @@ def test_such_routes_on_a_bridge_of_ours(host, modules):
         modules.step("host_iface", "interfaces", **sets("lnkbr7", a={"10.91.0.0/16": "10.95.7.7"}))
         assert not modules.run("host_bridge", bridges=[bridge])["changed"]
         assert "10.91.0.0/16 via 10.95.7.7" in host.check_output("ip route show dev lnkbr7")
+        # As after the boot of a host without udev: only its files say whose it is.
+        host.run_test("ip link set dev lnkbr7 alias ''")
+        modules.step("host_iface", "interfaces", **sets("lnkbr7", a={"10.91.0.0/16": "10.95.7.8"}))
+        assert host.file("/etc/systemd/network/00-virtnet-lnkbr7.netdev").exists
         modules.step("host_iface", "interfaces", **sets("lnkbr7", a={}))
         assert not modules.run("host_bridge", bridges=[bridge])["changed"]
         assert "10.91.0.0/16" not in host.check_output("ip route show dev lnkbr7")
