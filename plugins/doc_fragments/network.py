@@ -425,7 +425,10 @@ options:
             description: VXLAN network identifier, 1 to 16777215, of this network on all of its hosts and of no other.
             type: int
           control:
-            description: How peers are found. V(static) is a list of them; V(evpn) is refused, it is not there yet.
+            description:
+              - How the device gets its peers. V(static), from the list; with V(evpn) FRR tells each other (RFC 8365), over IPv4,
+                and which guest is where, so that nothing is sent to hosts that do not have its receiver. The role route_exchange
+                sees to FRR.
             type: str
             choices: [static, evpn]
             default: static

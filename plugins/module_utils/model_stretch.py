@@ -48,13 +48,16 @@ def parse(item, option, name):
         raise InvalidInput("VXLAN without a network identifier", name, f"{option}.vni", "Give one that no other network has.")
     values.number(item["vni"], 1, VNI_MAX, "the VNI", f"{option}.vni", name)
     control = item.get("control") or "static"
-    if control == "evpn":
-        raise InvalidInput("EVPN is not there yet", name, f"{option}.control", "Use static.")
     local = None if item.get("local") is None else values.reachable(item["local"], f"{option}.local", name)
     peers = item.get("peers")
     if peers is not None:
         peers = tuple(values.reachable(text, f"{option}.peers[{number}]", name) for number, text in enumerate(peers))
         check_peers(local, peers, option, name)
+    if control == "evpn" and any(one.version == 6 for one in (local, *(peers or ())) if one is not None):
+        raise InvalidInput(
+            "EVPN over IPv6", name, f"{option}.control",
+            "FRR has it over IPv4 only: use static, or give each host an IPv4 address as kvm_underlay_address.",
+        )  # fmt: skip
     return Stretch(item["vni"], control, local, peers, item.get("serves") is not False)
 
 

@@ -52,6 +52,11 @@ options:
         description: The neighbour's addresses, one of each IP version. Without any, the neighbour is taken back.
         type: list
         elements: str
+      evpn:
+        description:
+          - Exchange with it, over IPv4, what O(vnis) names of EVPN (RFC 8365). Another value makes a new session.
+        type: bool
+        default: false
       sources:
         description:
           - The host's own addresses that the neighbour knows it by, one of each IP version. Of several addresses on a link the
@@ -86,6 +91,23 @@ options:
           - Without any, those of before are taken back.
         type: list
         elements: str
+  vnis:
+    description:
+      - VXLAN segments of this host that are told to neighbours with O(neighbors[].evpn), and heard of from them. FRR then gives
+        the VXLAN devices of these segments their peers, and says which guest is behind whom; M(virtnet.kvm.vxlan_iface) makes
+        them, with I(learning=false).
+      - FRR knows C(advertise-all-vni) for the host as a whole. What is in no set here is not told.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: A name for these segments, such as that of the host and the network.
+        type: str
+        required: true
+      vnis:
+        description: VXLAN network identifiers, 1 to 16777215. Without any, those of before are taken back.
+        type: list
+        elements: int
   wait:
     description: Wait for so many seconds until there is a session with each of O(neighbors), and fail if there is not.
     type: int
@@ -93,8 +115,8 @@ options:
   state:
     description:
       - V(present), as the other options say.
-      - V(absent), what O(announce) names is taken back, and with the last of the announcements all that is the collection's; all
-        of it where O(announce) names nothing.
+      - V(absent), what O(announce) and O(vnis) name is taken back, and with the last of these all that is the collection's; all
+        of it where they name nothing.
     type: str
     choices: [present, absent]
     default: present
@@ -112,6 +134,7 @@ notes:
   - In somebody else's BGP instance, his neighbours get the announcements as far as his own filters let them through.
 seealso:
   - module: virtnet.kvm.host_iface
+  - module: virtnet.kvm.vxlan_iface
 author:
   - The virtnet.kvm authors (@virtnet)
 """
@@ -140,6 +163,18 @@ EXAMPLES = r"""
       - name: core1
         asn: 65001
         addresses: [10.77.0.1]
+
+- name: A VXLAN segment that two hosts share, this one's half
+  virtnet.kvm.frr_bgp:
+    asn: 64512
+    neighbors:
+      - name: kvm2
+        asn: 64512
+        addresses: [10.77.0.12]
+        evpn: true
+    vnis:
+      - name: kvm1/lab
+        vnis: [4711]
 
 - name: One network is announced no more
   virtnet.kvm.frr_bgp:
@@ -173,7 +208,7 @@ bgp:
       description: Seconds of silence after which a neighbour is gone.
       type: int
     neighbors:
-      description: The neighbours by name, each with C(asn), C(addresses) and C(sources).
+      description: The neighbours by name, each with C(asn), C(addresses), C(sources) and C(evpn).
       type: list
       elements: dict
     announce:
@@ -182,6 +217,10 @@ bgp:
       elements: dict
     accept:
       description: What is accepted, by C(name), as C(prefixes).
+      type: list
+      elements: dict
+    vnis:
+      description: VXLAN segments that neighbours are told of, by C(name), as C(vnis).
       type: list
       elements: dict
     running:
@@ -195,9 +234,10 @@ bgp:
       router_id: 10.77.0.11
       keepalive: 3
       hold_time: 9
-      neighbors: [{name: kvm2, asn: 64512, addresses: [10.77.0.12], sources: [10.77.0.11]}]
+      neighbors: [{name: kvm2, asn: 64512, addresses: [10.77.0.12], sources: [10.77.0.11], evpn: false}]
       announce: [{name: kvm1/routenet, prefixes: [10.10.110.0/24]}]
       accept: [{name: kvm2/routenet, prefixes: [10.10.111.0/24]}]
+      vnis: []
       running: true
       persistent: true
 actions:
@@ -238,10 +278,10 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.bgp import speaker
 from ansible_collections.virtnet.kvm.plugins.module_utils.bgp.room import BgpRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import run_module
 
-_SETS = {
-    "type": "list", "elements": "dict",
-    "options": {"name": {"type": "str", "required": True}, "prefixes": {"type": "list", "elements": "str"}},
-}  # fmt: skip
+
+def _set(inner, elements):
+    options = {"name": {"type": "str", "required": True}, inner: {"type": "list", "elements": elements}}
+    return {"type": "list", "elements": "dict", "options": options}
 
 
 def main():
@@ -259,10 +299,12 @@ def main():
                     "asn": {"type": "int"},
                     "addresses": {"type": "list", "elements": "str"},
                     "sources": {"type": "list", "elements": "str"},
+                    "evpn": {"type": "bool", "default": False},
                 },
             },
-            "announce": dict(_SETS),
-            "accept": dict(_SETS),
+            "announce": _set("prefixes", "str"),
+            "accept": _set("prefixes", "str"),
+            "vnis": _set("vnis", "int"),
             "wait": {"type": "int", "default": 0},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },

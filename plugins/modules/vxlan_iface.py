@@ -11,7 +11,8 @@ short_description: VXLAN devices that carry a network to other hosts
 version_added: "0.1.0"
 description:
   - Makes, changes and removes VXLAN devices (RFC 7348), any number of them in one call. Each is a port of a bridge, and hands
-    what is for everybody, or for somebody unknown, to each of its peers; whom a peer has it learns.
+    what is for everybody, or for somebody unknown, to each of its peers; whom a peer has it learns. With I(learning=false)
+    somebody else tells it both, such as FRR (M(virtnet.kvm.frr_bgp)).
   - The unit C(virtnet-vxlan.service) makes the devices at boot, before libvirt starts its networks, and puts each into its bridge
     whenever that is made, for a bridge of libvirt's comes and goes with its network. So it is the same beside systemd-networkd,
     NetworkManager and ifupdown, none of which has to know of it. Its files are C(/etc/virtnet/vxlan.d) and
@@ -46,6 +47,11 @@ options:
         description: Addresses of the other hosts on the underlay. A new one has none.
         type: list
         elements: str
+      learning:
+        description:
+          - Whether device and bridge learn from frames who is behind which peer. A new one does.
+          - Where they do not, O(vxlans[].peers) are the business of who tells them, too, and are neither shown nor changed.
+        type: bool
       bridge:
         description: Bridge whose port it is, now or as soon as that is there; empty for none.
         type: str
@@ -74,6 +80,7 @@ notes:
 seealso:
   - module: virtnet.kvm.virt_net_model
   - module: virtnet.kvm.net_policy
+  - module: virtnet.kvm.frr_bgp
   - plugin: virtnet.kvm.stretch_links
     plugin_type: filter
 requirements:
@@ -128,9 +135,13 @@ vxlans:
       type: int
       returned: always
     peers:
-      description: Addresses of the other hosts.
+      description: Addresses of the other hosts; none where somebody else tells it.
       type: list
       elements: str
+      returned: always
+    learning:
+      description: Whether it learns from frames who is behind which peer; null if device and bridge differ in that.
+      type: bool
       returned: always
     bridge:
       description: The bridge whose port it is meant to be, or null.
@@ -164,6 +175,7 @@ vxlans:
       local: 192.0.2.1
       port: 4789
       peers: [192.0.2.2, 192.0.2.3]
+      learning: true
       bridge: labbr0
       attached: true
       mtu: 1450

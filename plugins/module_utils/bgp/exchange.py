@@ -4,6 +4,7 @@
 
 """Who speaks BGP with whom, so that the guests of all KVM hosts of a play find each other: what each gets from frr_bgp. Pure.
 
+It is about routes to guests, and about who is in a network that is stretched with control evpn.
 All KVM hosts with such networks speak with each other, and each with the peers that its networks name. Nobody passes on what
 he has heard, so nobody needs to: a full mesh, internal where the AS numbers are the same.
 """
@@ -22,12 +23,13 @@ ALLOWED = "allowed"
 def offer(items, host, default_peers, groups, own, option="route_exchange_networks"):
     """Return what a KVM host has to tell by BGP.
 
-    C(speaks) says whether it has such networks; C(announce) is {set: [subnets]}, without any where a network is to be taken back;
-    C(peers) are machines to tell beside the other KVM hosts, C(heard) those that may have been told before.
+    C(speaks) says whether it has such networks; C(announce) is {set: [subnets]} and C(vnis) {set: [VXLAN network identifiers]},
+    without any where a network is to be taken back; C(peers) are machines to tell beside the other KVM hosts, C(heard) those that
+    may have been told before.
 
     :param own: of this host, C(asn), C(neighbors), C(accept).
     """
-    found: dict = {"speaks": False, "announce": {}, "peers": [], "heard": [], **own}
+    found: dict = {"speaks": False, "announce": {}, "vnis": {}, "peers": [], "heard": [], **own}
     everybody = return_routes.expand(default_peers, groups, "route_exchange_peers")
     heard = [*everybody]
     for number, (item, network) in enumerate(zip(items, models.parse_networks(items, option))):
@@ -50,6 +52,10 @@ def offer(items, host, default_peers, groups, own, option="route_exchange_networ
         # What cannot have been announced need not be taken back.
         if wanted or network.model in (None, "routed"):
             found["announce"][f"{host}/{network.name}"] = prefixes
+        if network.model in (None, "isolated", "routed"):
+            evpn = network.wanted and network.stretch is not None and network.stretch.control == "evpn"
+            found["vnis"][f"{host}/{network.name}"] = [network.stretch.vni] if evpn else []
+            found["speaks"] = found["speaks"] or evpn
     found["heard"] = sorted(set(heard) - {host})
     return found
 
@@ -66,7 +72,7 @@ def part(me, offers, links, asns):
     naming = [host for host in speaking if me in offers[host]["peers"]]
     speaks = me in speaking
     if mine is not None and not speaks and not naming:
-        return {"state": "absent", "announce": [{"name": name} for name in sorted(mine["announce"])]}
+        return {"state": "absent", **{key: [{"name": name} for name in sorted(mine[key])] for key in ("announce", "vnis")}}
     others = set(naming) | ({*speaking, *mine["peers"]} - {me} if speaks else set())
     sets = {name: told for host in sorted(offers) if host != me for name, told in offers[host]["announce"].items()}
     return {
@@ -80,6 +86,7 @@ def part(me, offers, links, asns):
         "accept": [
             {"name": name, "prefixes": told if name.partition("/")[0] in others else []} for name, told in sorted(sets.items())
         ] + ([{"name": ALLOWED, "prefixes": mine["accept"]}] if mine else []),
+        "vnis": [{"name": name, "vnis": told} for name, told in sorted((mine or {"vnis": {}})["vnis"].items())],
     }  # fmt: skip
 
 
@@ -93,14 +100,26 @@ def _neighbors(me, others, offers, links, asns):
                 f"{me} and {other} share no subnet over which they could speak BGP", None, "return_routes.peers",
                 "Name a peer on the LAN of the KVM host; a router elsewhere belongs into route_exchange_neighbors.",
             )  # fmt: skip
+        both = _vnis(offers, me) & _vnis(offers, other)
+        if both and 4 not in pairs:
+            raise InvalidInput(
+                f"{me} and {other} share no IPv4 subnet over which they could tell of VXLAN segments ({min(both)})", None,
+                "stretch.control", "Give them addresses of one, or use static.",
+            )  # fmt: skip
         here, there = (0, 1) if me == first else (1, 0)
         found.append(
             {
                 "name": other, "asn": offers[other]["asn"] if other in offers else asns[other],
                 "addresses": [pair[there] for pair in pairs.values()], "sources": [pair[here] for pair in pairs.values()],
+                # From the start, though there may be nothing to tell yet: only a new session can carry more than the one before.
+                "evpn": me in offers and other in offers and 4 in pairs,
             }
         )  # fmt: skip
     return found
+
+
+def _vnis(offers, host):
+    return {one for each in offers.get(host, {"vnis": {}})["vnis"].values() for one in each}
 
 
 def _foreign(me, mine, links):

@@ -4,23 +4,28 @@
 
 """FRR's configuration as text: which lines are ours, what is left without them, and what ours should be. Pure.
 
-Ours are known by names that begin with VIRTNET: prefix lists, a route map, peer groups and their members, networks with the
-route map. The text may be what somebody wrote by hand, with comments and without indentation, or what FRR prints of itself.
+Ours are known by names that begin with VIRTNET: prefix lists, route maps, peer groups and their members, networks with the
+route map. What has no name is ours by what is remembered of the time before us (Own). The text may be what somebody wrote by
+hand, with comments and without indentation, or what FRR prints of itself.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 PREFIX = "VIRTNET-"
 #: Marks a network statement as ours; it changes nothing.
 NETWORK_MAP = f"{PREFIX}NET"
+#: Which VXLAN segments neighbours are told of, and heard of: a route map and a list of route targets.
+EVPN_MAP = f"{PREFIX}EVPN"
 BEGIN = "! virtnet.kvm: what follows is made by frr_bgp, and goes with it"
 END = "! virtnet.kvm: end"
 #: A neighbour that was away is asked again so often; FRR's own two minutes are for the Internet.
 CONNECT_S = 5
 FAMILIES = {4: "ipv4 unicast", 6: "ipv6 unicast"}
+EVPN = "l2vpn evpn"
 
 #: First words that end a block `router bgp` even where nobody indents. None of them is a command of that block.
 _TOP = re.compile(
@@ -30,13 +35,27 @@ _TOP = re.compile(
 )
 _ROUTER = re.compile(r"router bgp(?: (\d+(?:\.\d+)?))?(?: (?:vrf|view) (\S+))?(?: as-notation \S+)?$")
 _MEMBER = re.compile(r"neighbor (\S+) (?:interface )?peer-group (\S+)$")
-_LIST = re.compile(rf"(?:no )?(?:ip|ipv6) prefix-list {PREFIX}\S+")
+_LIST = re.compile(rf"(?:no )?(?:(?:ip|ipv6) prefix-list|bgp extcommunity-list standard) {PREFIX}\S+")
 _MAP = re.compile(rf"(?:no )?route-map {PREFIX}\S+")
 _NETWORK = re.compile(r"network (\S+)(?: .*)?$")
 _NEIGHBOR = re.compile(r"(?:no )?neighbor (\S+) (.+)$")
+#: How the name of a group ends whose members hear of VXLAN segments, too; FRR has them over IPv4 only.
+_EVPN4 = "-EVPN4"
+_ADVERTISE = "advertise-all-vni"
 _INSTANCE = re.compile(r"bgp router-id |(?:no )?bgp network import-check$")
 #: What FRR itself puts into a block, the last where the file says that it was written for an older version.
 _BORDERS = re.compile(r"exit$|exit-address-family$|address-family |router bgp|no bgp enforce-first-as$")
+
+
+class Own(NamedTuple):
+    """What has no name, and is ours all the same.
+
+    :param instance: the default BGP instance was made by us, so that its router ID is ours, too.
+    :param evpn: nobody else has FRR tell others of this host's VXLAN segments.
+    """
+
+    instance: bool = False
+    evpn: bool = False
 
 
 @dataclass
@@ -78,6 +97,7 @@ class Read:
     neighbors: set = field(default_factory=set)
     networks: set = field(default_factory=set)
     alone: bool = True
+    evpn: bool = False  # somebody else has all VXLAN segments told to others
     activates: bool = True
     import_check: bool = True
 
@@ -123,10 +143,14 @@ def _lines(text):
     return found
 
 
-def read(text, own_instance=False):
+#: Nothing of that kind.
+NOTHING = Own()
+
+
+def read(text, own=NOTHING):
     """Return what a configuration has, as Read.
 
-    :param own_instance: whether the default BGP instance was made by us, so that its router ID is ours, too.
+    :param own: Own.
     """
     lines = _lines(text)
     result = Read()
@@ -142,17 +166,17 @@ def read(text, own_instance=False):
     for line in lines:
         marked = marked or line.text == BEGIN
         # What somebody else has put between the marks stays his.
-        line.ours = (marked and not line.said) or _is_ours(line, members, own_instance or marked)
+        line.ours = (marked and not line.said) or _is_ours(line, members, Own(True, True) if marked else own)
         if marked and line.block:
             ours.add(("block", line.block))
         marked = marked and line.text != END
         _note(line, result)
-    _keep(lines, own_instance, ours, result)
+    _keep(lines, own.instance, ours, result)
     result.ours = {one for one in result.ours if not _is_default(one, result.activates)}
     return result
 
 
-def _is_ours(line, members, own_instance):
+def _is_ours(line, members, own):
     if not line.said:
         return False
     if line.context[:1] != ("router bgp",):
@@ -162,7 +186,9 @@ def _is_ours(line, members, own_instance):
         return neighbor[1] in members or neighbor[1].startswith(PREFIX)
     if _NETWORK.match(line.text):
         return line.text.endswith(f" route-map {NETWORK_MAP}")
-    return own_instance and line.context == ("router bgp",) and bool(_INSTANCE.match(line.text))
+    if line.context == ("router bgp", EVPN):
+        return own.evpn and line.text == _ADVERTISE
+    return own.instance and line.context == ("router bgp",) and bool(_INSTANCE.match(line.text))
 
 
 def _note(line, result):
@@ -176,6 +202,7 @@ def _note(line, result):
             result.import_check = False
         if not line.ours and not line.border:
             result.alone = False
+            result.evpn = result.evpn or (line.context == ("router bgp", EVPN) and line.text == _ADVERTISE)
             neighbor, network = _NEIGHBOR.match(line.text), _NETWORK.match(line.text)
             if neighbor:
                 result.neighbors.add(neighbor[1])
@@ -242,15 +269,21 @@ def merged(rest, lines):
     return "".join(f"{line}\n" for line in [*head, BEGIN, *lines, END, *tail])
 
 
-def lines_of(speaker, own_instance):
-    """Return our part of the configuration for a Speaker."""
+def lines_of(speaker, own):
+    """Return our part of the configuration for a Speaker.
+
+    :param own: Own.
+    """
     lines = []
     for number, words in ((4, "ip"), (6, "ipv6")):
         if speaker.sessions(number):
             for name, entries in (("IN", speaker.accepted(number)), ("OUT", speaker.announced(number))):
                 lines += _prefix_list(f"{words} prefix-list {PREFIX}{name}{number}", entries)
-    lines += [f"route-map {NETWORK_MAP} permit 10", "exit", f"router bgp {speaker.asn}"]
-    if own_instance:
+    lines += [f"route-map {NETWORK_MAP} permit 10", "exit"]
+    evpn = [group for group in _groups(speaker) if group.endswith(_EVPN4)]
+    lines += _evpn_map(speaker) if evpn else []
+    lines += [f"router bgp {speaker.asn}"]
+    if own.instance:
         lines += [f" bgp router-id {speaker.router_id}"] if speaker.router_id else []
         # Said, since the default depends on the version that a configuration says it was written for.
         lines += [" bgp network import-check"]
@@ -262,10 +295,11 @@ def lines_of(speaker, own_instance):
             f" neighbor {group} timers connect {CONNECT_S}",
         ]
     for number in FAMILIES:
-        for address, source, name, asn in speaker.sessions(number):
-            lines += [f" neighbor {address} remote-as {asn}", f" neighbor {address} peer-group {_group(speaker, asn, number)}"]
-            lines += [f" neighbor {address} description {name}"]
-            lines += [f" neighbor {address} update-source {source}"] if source else []
+        for one in speaker.sessions(number):
+            lines += [f" neighbor {one.address} remote-as {one.asn}"]
+            lines += [f" neighbor {one.address} peer-group {_group(speaker, one, number)}"]
+            lines += [f" neighbor {one.address} description {one.name}"]
+            lines += [f" neighbor {one.address} update-source {one.source}"] if one.source else []
     for number, family in FAMILIES.items():
         inner = [f"  network {one} route-map {NETWORK_MAP}" for one in speaker.announced(number)]
         for group in groups:
@@ -278,7 +312,29 @@ def lines_of(speaker, own_instance):
             elif number == 4:
                 inner += [f"  no neighbor {group} activate"]
         lines += [f" address-family {family}", *inner, " exit-address-family"] if inner else []
+    words = ("activate", f"route-map {EVPN_MAP} in", f"route-map {EVPN_MAP} out")
+    inner = [f"  neighbor {group} {word}" for group in evpn for word in words]
+    if speaker.segments and own.evpn:
+        inner.append(f"  {_ADVERTISE}")
+    lines += [f" address-family {EVPN}", *inner, " exit-address-family"] if inner else []
     return [*lines, "exit"]
+
+
+def _evpn_map(speaker):
+    """Return what lets pass no routes but those of the host's segments.
+
+    By the route targets that FRR makes of AS number and identifier (RFC 8365, 5.1.2.1), since its C(match evpn vni) does not know
+    the routes by which hosts say that they have a segment at all (type 3).
+    """
+    if not speaker.segments:
+        return [f"route-map {EVPN_MAP} deny 10", "exit"]
+    systems = sorted({speaker.asn, *(one.asn for one in speaker.sessions(4) if one.evpn)})
+    targets = [f"rt {asn & 0xFFFF}:{vni}" for vni in speaker.segments for asn in systems]
+    head = f"bgp extcommunity-list standard {EVPN_MAP}"
+    return [
+        *(f"{head} seq {5 * (number + 1)} permit {one}" for number, one in enumerate(dict.fromkeys(targets))),
+        f"route-map {EVPN_MAP} permit 10", f" match extcommunity {EVPN_MAP}", "exit",
+    ]  # fmt: skip
 
 
 def _prefix_list(head, entries):
@@ -287,18 +343,22 @@ def _prefix_list(head, entries):
     return [f"{head} seq {5 * (number + 1)} {row}" for number, row in enumerate(rows)]
 
 
-def _group(speaker, asn, number):
-    return f"{PREFIX}{'IBGP' if asn == speaker.asn else 'EBGP'}{number}"
+def _group(speaker, session, number):
+    kind = "IBGP" if session.asn == speaker.asn else "EBGP"
+    return f"{PREFIX}{kind}{_EVPN4 if session.evpn else number}"
 
 
 def _groups(speaker):
     """Return the peer groups that have members; FRR wants one for internal neighbours and another for external ones."""
-    return sorted({_group(speaker, asn, number) for number in FAMILIES for _a, _s, _n, asn in speaker.sessions(number)})
+    return sorted({_group(speaker, one, number) for number in FAMILIES for one in speaker.sessions(number)})
 
 
-def wanted(lines, rest, own_instance):
-    """Return what read() finds of our lines once they are in a configuration that else is C(rest)."""
-    return read(merged(rest, lines), own_instance).ours
+def wanted(lines, rest, own):
+    """Return what read() finds of our lines once they are in a configuration that else is C(rest).
+
+    :param own: Own.
+    """
+    return read(merged(rest, lines), own).ours
 
 
 def groups_in(ours):

@@ -25,6 +25,9 @@ NAME = "bgp"
 #: What was there before us: whether the BGP instance was, whether bgpd was started, whether the unit was enabled and ran,
 #: whether there was a frr.conf.
 _INSTANCE, _BGPD, _SERVICE, _CONF = "frr:instance", "frr:bgpd", "frr:service", "frr:conf"
+#: That nobody had VXLAN segments told to others.
+_EVPN = "frr:evpn"
+_REMEMBERED = (_INSTANCE, _BGPD, _SERVICE, _CONF, _EVPN)
 
 
 def _plain(text):
@@ -65,7 +68,11 @@ class BgpRoom(Room):
         self._daemons, self._running = frr.running() if self._active else (set(), None)
         texts = [one for one in (self._conf, self._running) if one]
         # Nobody has one: the instance will be ours.
-        self._own = _INSTANCE in self._journal or all(frr_text.read(one).asn is None for one in texts)
+        found = [frr_text.read(one) for one in texts]
+        self._own = frr_text.Own(
+            _INSTANCE in self._journal or all(one.asn is None for one in found),
+            _EVPN in self._journal or not any(one.evpn for one in found),
+        )
         self._file_read = frr_text.read(self._conf or "", self._own)
         self._run_read = frr_text.read(self._running or "", self._own)
         if self._kept is None and not (self._file_read.ours or self._run_read.ours):
@@ -125,12 +132,24 @@ class BgpRoom(Room):
         if self._run_read.asn not in (None, speaker.asn):
             note = f"AS {self._run_read.asn} becomes {speaker.asn}: all sessions begin anew"
             return Op(NAME, NAME, "reload", "live", outage_s=float(2 * frr_text.CONNECT_S), note=note, args=args)
+        anew = self._anew(speaker)
+        if anew:
+            note = f"sessions with {', '.join(anew)} begin anew"
+            return Op(NAME, NAME, "reload", "live", outage_s=float(2 * frr_text.CONNECT_S), note=note, args=args)
         return Op(NAME, NAME, "reload", "live", note="sessions go on", args=args)
+
+    def _anew(self, speaker):
+        """Return the neighbours whose sessions shall carry something else than now, which only a new one can say."""
+        known = self._kept.neighbors if self._kept else {}
+        return sorted(
+            name for name, one in speaker.neighbors.items()
+            if name in known and (known[name].evpn, known[name].asn) != (one.evpn, one.asn)
+        )  # fmt: skip
 
     def _refuse(self, speaker):
         """Raise Conflict if others have what was asked for, or another AS number."""
         for where, read in (("FRR's running configuration", self._run_read), (CONF, self._file_read)):
-            if read.asn not in (None, speaker.asn) and not (self._own and read.alone):
+            if read.asn not in (None, speaker.asn) and not (self._own.instance and read.alone):
                 raise Conflict(
                     f"BGP has the AS number {read.asn} in {where}, not {speaker.asn}, by somebody else's hand", NAME, "asn",
                     f"Give {read.asn}, or take that configuration away.",
@@ -168,7 +187,10 @@ class BgpRoom(Room):
         if not before and not self._left():
             return Plan({}, [])
         warnings, stop, args = [], None, {}
-        theirs = [read for read in (self._file_read, self._run_read) if read.asn is not None and not (self._own and read.alone)]
+        theirs = [
+            read for read in (self._file_read, self._run_read)
+            if read.asn is not None and not (self._own.instance and read.alone)
+        ]  # fmt: skip
         args["daemons"] = self._list
         if self._journal.get(_BGPD, "yes") != "yes":
             if theirs:
@@ -191,7 +213,7 @@ class BgpRoom(Room):
         return Plan({}, [Op(NAME, NAME, "remove", "live", note=notes.get(stop or "", ""), args=args)], warnings)
 
     def _left(self):
-        return any(key in self._journal for key in (_INSTANCE, _BGPD, _SERVICE, _CONF))
+        return any(key in self._journal for key in _REMEMBERED)
 
     def rehearse(self, plan):
         if plan.ops and not plan.unmet:
@@ -210,13 +232,15 @@ class BgpRoom(Room):
     # --- effects ---
 
     def baseline(self, before, plan):
-        if self._wish.on(self._kept) is None:
+        speaker = self._wish.on(self._kept)
+        if speaker is None:
             return {}
         entries = {
             _BGPD: "yes" if frr_text.starts(self._list) else "no", _SERVICE: [self._enabled, self._active],
             _CONF: self._conf is not None,
         }  # fmt: skip
-        return {**entries, _INSTANCE: "none"} if self._own else entries
+        entries.update({_INSTANCE: "none"} if self._own.instance else {})
+        return {**entries, _EVPN: "none"} if self._own.evpn and speaker.vnis else entries
 
     def apply(self, op):
         getattr(self, f"_{op.op}")(op.args)
@@ -261,7 +285,7 @@ class BgpRoom(Room):
 
     def _remove(self, args):
         self._check(args)
-        if self._running is not None and args["stop"] != "FRR" and (self._run_read.ours or self._own):
+        if self._running is not None and args["stop"] != "FRR" and (self._run_read.ours or self._own.instance):
             self._complete(self._running, [])
         if args["conf"] != self._conf:
             self._frr.write_conf(args["conf"])
@@ -282,7 +306,7 @@ class BgpRoom(Room):
         if self._kept is None:
             files.remove(STORE)
             files.remove_empty_folders(ETC, ETC)
-            journal.forget(key for key in (_INSTANCE, _BGPD, _SERVICE, _CONF) if key not in self._journal)
+            journal.forget(key for key in _REMEMBERED if key not in self._journal)
         else:
             files.write(STORE, json.dumps(speakers.stored(self._kept), indent=2) + "\n")
         self._frr.write_conf(self._conf)
@@ -292,7 +316,9 @@ class BgpRoom(Room):
 
     def finish(self, plan):
         if not plan.after:
-            journal.forget([_INSTANCE, _BGPD, _SERVICE, _CONF])
+            journal.forget(_REMEMBERED)
+        elif not plan.after[NAME]["vnis"]:
+            journal.forget([_EVPN])
 
     def settle(self, plan):
         if self._wait and plan.after:

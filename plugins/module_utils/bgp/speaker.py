@@ -12,15 +12,17 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field, replace
-from typing import Optional
+from typing import NamedTuple, Optional
 
-from ansible_collections.virtnet.kvm.plugins.module_utils import values
+from ansible_collections.virtnet.kvm.plugins.module_utils import model_stretch, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 
 #: A host that is gone is noticed after the hold time; keepalives go three times as often, as RFC 4271 proposes.
 KEEPALIVE_S = 3
 HOLD_S = 9
 ASN_MAX = 4294967294  # RFC 7300: the last is reserved
+#: Options that are sets with names, and what is in each.
+SETS = {"announce": "prefixes", "accept": "prefixes", "vnis": "vnis"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,79}")
 _ACCEPTED = re.compile(r"(\S+)(?:\s+ge\s+(\d+))?(?:\s+le\s+(\d+))?")
 
@@ -32,10 +34,21 @@ class Neighbor:
     asn: int
     addresses: tuple  # of text, at most one of each IP version
     sources: tuple = ()  # this host's own, likewise
+    evpn: bool = False  # tell it of VXLAN segments, too
 
     def source(self, address):
         """Return this host's address for the session with C(address), or None: the kernel chooses."""
         return next((one for one in self.sources if version(one) == version(address)), None)
+
+
+class Session(NamedTuple):
+    """A session with a neighbour: of one IP version."""
+
+    address: str
+    source: Optional[str]
+    name: str
+    asn: int
+    evpn: bool
 
 
 @dataclass(frozen=True)
@@ -49,15 +62,21 @@ class Speaker:
     neighbors: dict = field(default_factory=dict)  # {name: Neighbor}
     announce: dict = field(default_factory=dict)  # {name: (prefix, ...)}
     accept: dict = field(default_factory=dict)  # {name: (prefix or 'PREFIX ge N le N', ...)}
+    vnis: dict = field(default_factory=dict)  # {name: (VXLAN network identifier, ...)}
 
     @property
     def idle(self):
-        return not (self.neighbors or self.announce or self.accept)
+        return not (self.neighbors or self.announce or self.accept or self.vnis)
+
+    @property
+    def segments(self):
+        """The identifiers of the VXLAN segments that others are told of, and heard of."""
+        return sorted({one for each in self.vnis.values() for one in each})
 
     def sessions(self, of_version):
-        """Return [(address, source, name, asn)] of an IP version."""
+        """Return the Sessions of an IP version."""
         return [
-            (address, one.source(address), name, one.asn)
+            Session(address, one.source(address), name, one.asn, one.evpn and of_version == 4)
             for name, one in sorted(self.neighbors.items())
             for address in one.addresses if version(address) == of_version
         ]  # fmt: skip
@@ -123,9 +142,22 @@ def _neighbors(items, option):
             raise InvalidInput("no AS number is given", subject, f"{path}.asn", "Give the neighbour's own.")
         found[subject] = Neighbor(
             0 if number_of_as is None else asn(number_of_as, f"{path}.asn", subject),
-            addresses, _addresses(item.get("sources"), f"{path}.sources", subject),
+            addresses, _addresses(item.get("sources"), f"{path}.sources", subject), _evpn(item, addresses, path, subject),
         )  # fmt: skip
     return found
+
+
+def _evpn(item, addresses, path, subject):
+    wanted = bool(item.get("evpn"))
+    if wanted and addresses and all(version(one) == 6 for one in addresses):
+        raise InvalidInput(
+            "VXLAN segments over IPv6", subject, f"{path}.evpn", "FRR tells of them over IPv4 only: give an IPv4 address, too."
+        )
+    return wanted
+
+
+def _vni(number, option, subject):
+    return values.number(number, 1, model_stretch.VNI_MAX, "the VNI", option, subject)
 
 
 def _prefix(text, option, subject):
@@ -135,6 +167,10 @@ def _prefix(text, option, subject):
     if found.is_multicast or found.is_link_local or found.is_loopback:
         raise InvalidInput(f"{found} leads nowhere from another machine", subject, option, "Name the guests' subnets.")
     return found
+
+
+def _announced(text, option, subject):
+    return str(_prefix(text, option, subject))
 
 
 def _accepted(text, option, subject):
@@ -151,14 +187,15 @@ def _accepted(text, option, subject):
 
 
 def _sets(items, option, read):
+    inner = SETS[option]
     found: dict = {}
     for number, item in enumerate(items or ()):
         path = f"{option}[{number}]"
         subject = name(item["name"], f"{path}.name")
         if subject in found:
-            raise InvalidInput("the name is there twice", subject, f"{path}.name", "Name each once, with all its prefixes.")
-        prefixes = (read(text, f"{path}.prefixes[{place}]", subject) for place, text in enumerate(item.get("prefixes") or ()))
-        found[subject] = tuple(dict.fromkeys(str(one) for one in prefixes))
+            raise InvalidInput("the name is there twice", subject, f"{path}.name", f"Name each once, with all its {inner}.")
+        told = (read(one, f"{path}.{inner}[{place}]", subject) for place, one in enumerate(item.get(inner) or ()))
+        found[subject] = tuple(dict.fromkeys(told))
     return found
 
 
@@ -174,6 +211,7 @@ class Wish:
     neighbors: dict
     announce: dict
     accept: dict
+    vnis: dict
 
     def on(self, kept):
         """Return the Speaker that this call makes of the one from before (None: there was none); None if nothing is left."""
@@ -189,15 +227,17 @@ class Wish:
             neighbors=_laid(base.neighbors, self.neighbors, lambda one: one.addresses),
             announce=_laid(base.announce, self.announce, bool),
             accept=_laid(base.accept, self.accept, bool),
+            vnis=_laid(base.vnis, self.vnis, bool),
         )  # fmt: skip
         check(after)
         return None if after.idle else after
 
     def _off(self, kept):
-        if kept is None or not self.announce:
+        if kept is None or not (self.announce or self.vnis):
             return None
         left = {key: one for key, one in kept.announce.items() if key not in self.announce}
-        return replace(kept, announce=left) if left else None
+        vnis = {key: one for key, one in kept.vnis.items() if key not in self.vnis}
+        return replace(kept, announce=left, vnis=vnis) if left or vnis else None
 
 
 def _laid(kept, given, is_left):
@@ -218,8 +258,9 @@ def parse(options):
         _router_id(options["router_id"], "router_id") if options.get("router_id") else None,
         options.get("keepalive"), options.get("hold_time"),
         _neighbors(options.get("neighbors"), "neighbors"),
-        _sets(options.get("announce"), "announce", _prefix),
+        _sets(options.get("announce"), "announce", _announced),
         _sets(options.get("accept"), "accept", _accepted),
+        _sets(options.get("vnis"), "vnis", _vni),
     )  # fmt: skip
 
 
@@ -256,20 +297,25 @@ def stored(speaker):
     return {
         "asn": speaker.asn, "router_id": speaker.router_id, "keepalive": speaker.keepalive, "hold_time": speaker.hold_time,
         "neighbors": {
-            key: {"asn": one.asn, "addresses": list(one.addresses), "sources": list(one.sources)}
+            key: {"asn": one.asn, "addresses": list(one.addresses), "sources": list(one.sources), "evpn": one.evpn}
             for key, one in sorted(speaker.neighbors.items())
         },
         "announce": {key: list(one) for key, one in sorted(speaker.announce.items())},
         "accept": {key: list(one) for key, one in sorted(speaker.accept.items())},
+        "vnis": {key: list(one) for key, one in sorted(speaker.vnis.items())},
     }  # fmt: skip
 
 
 def from_stored(data):
     return Speaker(
         data["asn"], data["router_id"], data["keepalive"], data["hold_time"],
-        {key: Neighbor(one["asn"], tuple(one["addresses"]), tuple(one["sources"])) for key, one in data["neighbors"].items()},
+        {
+            key: Neighbor(one["asn"], tuple(one["addresses"]), tuple(one["sources"]), one.get("evpn", False))
+            for key, one in data["neighbors"].items()
+        },
         {key: tuple(one) for key, one in data["announce"].items()},
         {key: tuple(one) for key, one in data["accept"].items()},
+        {key: tuple(one) for key, one in data.get("vnis", {}).items()},
     )  # fmt: skip
 
 
@@ -277,6 +323,6 @@ def form(speaker):
     """Return the normal form of a Speaker: lists, by name."""
     data = stored(speaker)
     data["neighbors"] = [{"name": key, **one} for key, one in data["neighbors"].items()]
-    for key in ("announce", "accept"):
-        data[key] = [{"name": each, "prefixes": one} for each, one in data[key].items()]
+    for key, inner in SETS.items():
+        data[key] = [{"name": each, inner: one} for each, one in data[key].items()]
     return data

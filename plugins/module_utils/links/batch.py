@@ -67,6 +67,18 @@ def _peers(name, before, after):
     return gone + [f"fdb append {EVERYBODY} dev {name} dst {peer}" for peer in after if peer not in before]
 
 
+def _learning(before, after):
+    """Return the lines that have a VXLAN device learn from frames, or not, and its bridge of it: every new port does."""
+    wanted, name = after.get("learning", True), after["name"]
+    joins = after["bridge"] and before["bridge"] != after["bridge"]
+    lines = []
+    if before.get("learning", True) != wanted:
+        lines.append(f"link set dev {name} type vxlan {'' if wanted else 'no'}learning")
+    if after["bridge"] and (lines or (joins and not wanted)):
+        lines.append(f"link set dev {name} type bridge_slave learning {('off', 'on')[wanted]}")
+    return lines
+
+
 def _after_default(known, before, after):
     """Return the VLANs of a bridge or of a port after the bridge's default PVID has become another one."""
     default = forms.BRIDGE_OPTIONS["vlan_default_pvid"][1]
@@ -84,7 +96,8 @@ def create(form):
             lines.append(f"link set dev {name} addrgenmode none")
     elif form["type"] == "vxlan":
         lines = [
-            f"link add name {name} type vxlan id {form['vni']} local {form['local']} dstport {form['udp_port']}",
+            f"link add name {name} type vxlan id {form['vni']} local {form['local']} dstport {form['udp_port']}"
+            + ("" if form.get("learning", True) else " nolearning"),
             f"link set dev {name} addrgenmode none",
         ]
     elif form.get("made"):
@@ -136,7 +149,9 @@ def change(before, after, nodad=False, later=False):
         before = {**before, "port": {}}
     lines += _port_options(before, after)
     if after["type"] == "vxlan":
-        lines += _peers(name, before.get("peers", []), after.get("peers", []))
+        lines += _learning(before, after)
+        # What others put into its table is their business; what was there before them they find.
+        lines += _peers(name, before.get("peers", []), after.get("peers", [])) if after.get("learning", True) else []
     gone = [one for one in before["addresses"] if one not in after["addresses"]]
     old, new = forms.all_routes(before), forms.all_routes(after)
     lines += [route_line("del", name, one) for one in old if one not in new]

@@ -167,7 +167,7 @@ _FIELDS = {
     ],
     "vlan_default_pvid": lambda number, option, subject: vlans.number(number, option, subject, least=0),
 }
-_PLAIN = ("owner", "group", "multi_queue", "vnet_hdr", "stp", "multicast_snooping", "vlan_filtering")
+_PLAIN = ("owner", "group", "multi_queue", "vnet_hdr", "stp", "multicast_snooping", "vlan_filtering", "learning")
 _MORE = ("take_over", "dns", "ports", "mode")
 
 
@@ -202,6 +202,11 @@ def _check_together(name, option, declared, more):
         raise InvalidInput(
             "a port of a bridge has no addresses of its own", name, f"{option}.addresses", "Give them to the bridge."
         )
+    if declared.get("peers") and declared.get("learning") is False:
+        raise InvalidInput(
+            "peers of a device that does not learn", name, f"{option}.peers",
+            "Leave them to those who tell it of them, or give learning: true.",
+        )  # fmt: skip
     if "peers" in declared:
         local = declared.get("local")
         peers = [values.address(text, option, name) for text in declared["peers"]]

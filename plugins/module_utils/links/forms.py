@@ -183,10 +183,21 @@ def _form(row, addresses, routes):
             multi_queue=bool(data.get("multi_queue")), vnet_hdr=bool(data.get("vnet_hdr")),
         )
     elif form["type"] == "vxlan":
-        form.update(vni=data.get("id"), local=data.get("local") or data.get("local6"), udp_port=data.get("port"))
+        form.update(
+            vni=data.get("id"), local=data.get("local") or data.get("local6"), udp_port=data.get("port"),
+            learning=_learning(row, data),
+        )
     elif form["type"] == "bridge":
         form.update({option: _bridge_option(data, option) for option in BRIDGE_OPTIONS})
     return form
+
+
+def _learning(row, data):
+    """Return whether a VXLAN device learns who is behind which peer; None if the device does and its bridge's port not, or vice
+    versa."""
+    device, info = bool(data.get("learning")), row.get("linkinfo", {})
+    port = info.get("info_slave_data", {}).get("learning", device) if info.get("info_slave_kind") == "bridge" else device
+    return device if bool(port) == device else None
 
 
 def ageing_is_hidden(row):

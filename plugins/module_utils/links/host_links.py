@@ -49,8 +49,11 @@ def vxlans(items, option="networks"):
         model_checks.require_underlay(network)
         vxlan = {
             "name": name, "state": "present", "vni": stretch.vni, "local": str(stretch.local),
-            "peers": [str(one) for one in stretch.peers], "bridge": network.bridge,
+            "peers": [str(one) for one in stretch.peers], "learning": True, "bridge": network.bridge,
         }  # fmt: skip
+        if stretch.control == "evpn":
+            # FRR tells the kernel who is there, and who is behind whom.
+            vxlan.update(peers=[], learning=False)
         found.append({**vxlan, "mtu": network.mtu} if network.mtu else vxlan)
     return found
 

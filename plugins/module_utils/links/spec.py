@@ -53,6 +53,7 @@ VXLAN = {
     "vni": {"type": "int"},
     "local": {"type": "str"},
     "peers": {"type": "list", "elements": "str"},
+    "learning": {"type": "bool"},
     "bridge": {"type": "str"},
     "mtu": {"type": "int"},
 }

@@ -26,7 +26,7 @@ class VxlanRoom(LinkRoom):
 
     key = "vxlans"
     kind = "vxlan"
-    fields = ("name", "type", "state", "vni", "local", "udp_port", "peers", "home", "attached", "mtu", "service")
+    fields = ("name", "type", "state", "vni", "local", "udp_port", "peers", "learning", "home", "attached", "mtu", "service")
 
     def normal(self, form, texts):
         shown = super().normal(form, texts)
@@ -45,9 +45,10 @@ class VxlanRoom(LinkRoom):
         home = vxlan_files.home("".join(self.manager.own(link.name).values())) or form["bridge"]
         form.update(home=home, attached=home is not None and form["bridge"] == home, service=None)
         if form["type"] == "vxlan":
-            form["peers"] = self._peers(link.name)
+            # Of one that does not learn they are somebody else's, who looks after them.
+            form["peers"] = [] if form["learning"] is False else self._peers(link.name)
         else:
-            form.update(dict.fromkeys(("vni", "local", "udp_port"), None), peers=[])
+            form.update(dict.fromkeys(("vni", "local", "udp_port", "learning"), None), peers=[])
         return form
 
     def _peers(self, name):
@@ -111,10 +112,13 @@ class VxlanRoom(LinkRoom):
         values = {key: value for key, value in item.values.items() if key != "bridge"}
         start = current or {
             "name": item.name, "state": "up", "mac": None, "description": None, "addresses": [], "gateway": [], "routes": [],
-            "vni": None, "local": None, "udp_port": None, "peers": [], "mtu": None, "home": None, "bridge": None,
+            "vni": None, "local": None, "udp_port": None, "peers": [], "learning": True, "mtu": None, "home": None,
+            "bridge": None,
         }  # fmt: skip
         target = {**start, **values, "type": "vxlan", "state": "up", "description": forms.ALIAS, "owned": True, "service": None}
         target["udp_port"] = PORT
+        if not target["learning"]:
+            target["peers"] = []
         target["peers"] = sorted(target["peers"], key=peer_key)
         target["home"] = item.values.get("bridge", start["home"])
         there = getattr(self.links.get(target["home"]), "kind", None) == "bridge"

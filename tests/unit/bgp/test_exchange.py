@@ -50,6 +50,7 @@ def test_all_hosts_speak_with_each_other_and_with_their_peers():
     assert [one["name"] for one in found["neighbors"]] == ["gateway1", "kvm2", "kvm3"]
     assert found["neighbors"][1] == {
         "name": "kvm2", "asn": 64512, "addresses": ["10.77.0.12", "fd77::12"], "sources": ["10.77.0.11", "fd77::11"],
+        "evpn": True,
     }  # fmt: skip
     assert found["announce"] == [{"name": "kvm1/routenet", "prefixes": ["10.10.110.0/24", "fd00:10:110::/64"]}]
     assert [(one["name"], len(one["prefixes"])) for one in found["accept"]] == [
@@ -82,7 +83,9 @@ def test_a_peer_hears_those_that_name_it():
 
 def test_a_host_that_has_no_such_network_any_more_leaves():
     offers = {**MESH, "kvm3": offer("kvm3", network(112, "none"))}
-    assert part("kvm3", offers) == {"state": "absent", "announce": [{"name": "kvm3/routenet"}]}
+    assert part("kvm3", offers) == {
+        "state": "absent", "announce": [{"name": "kvm3/routenet"}], "vnis": [{"name": "kvm3/routenet"}],
+    }  # fmt: skip
     found = part("kvm1", offers)
     assert {"name": "kvm3"} in found["neighbors"] and {"name": "kvm3/routenet", "prefixes": []} in found["accept"]
 
@@ -133,3 +136,33 @@ def test_refusals(call, says):
 
 def test_they_are_named():
     assert set(filters.FilterModule().filters()) == {"bgp_offer", "bgp_part"}
+
+
+def stretched(control="evpn", **more):
+    return {"name": "lab", "model": "isolated", "stretch": {"mode": "vxlan", "vni": 4711, "control": control}, **more}
+
+
+def test_hosts_of_a_stretched_network_tell_each_other_of_it():
+    offers = {f"kvm{n}": offer(f"kvm{n}", stretched(), stretched("static", name="old", stretch=None)) for n in (1, 2)}
+    offers["kvm3"] = offer("kvm3", network(112, peers=["gateway"]))
+    found = part("kvm1", offers)
+    assert found["vnis"] == [{"name": "kvm1/lab", "vnis": [4711]}, {"name": "kvm1/old", "vnis": []}]
+    assert found["announce"] == [] and [(one["name"], one.get("evpn")) for one in found["neighbors"]] == [
+        ("kvm2", True), ("kvm3", True),
+    ]  # fmt: skip
+    # A router, or a peer that has no such networks, hears of none.
+    assert [(one["name"], one["evpn"]) for one in part("kvm3", offers)["neighbors"]] == [
+        ("gateway1", False), ("kvm1", True), ("kvm2", True),
+    ]  # fmt: skip
+    gone = {**offers, "kvm2": offer("kvm2", stretched(state="absent"))}
+    assert part("kvm2", gone) == {"state": "absent", "announce": [], "vnis": [{"name": "kvm2/lab"}]}
+    assert not offer("kvm2", stretched("static"))["speaks"] and offer("kvm2", stretched("static"))["vnis"] == {"kvm2/lab": []}
+
+
+def test_segments_need_ipv4_between_their_hosts():
+    six = {**LINKS, "kvm2": [link("fd77::12/64")]}
+    offers = {f"kvm{n}": offer(f"kvm{n}", stretched()) for n in (1, 2)}
+    with pytest.raises(AnsibleFilterError, match="kvm1 and kvm2 share no IPv4 subnet"):
+        part("kvm1", offers, six)
+    both = {"kvm1": MESH["kvm1"], "kvm2": MESH["kvm2"]}
+    assert [one["evpn"] for one in part("kvm2", both, six)["neighbors"]] == [False]

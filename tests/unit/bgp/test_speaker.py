@@ -22,7 +22,7 @@ FIRST = wish(router_id="10.77.0.11", neighbors=[KVM2], announce=[MINE], accept=[
 
 def test_the_first_call():
     assert FIRST.keepalive == 3 and FIRST.hold_time == 9
-    assert FIRST.sessions(4) == [("10.77.0.12", "10.77.0.11", "kvm2", 64512)] and FIRST.sessions(6)[0][1] is None
+    assert FIRST.sessions(4) == [("10.77.0.12", "10.77.0.11", "kvm2", 64512, False)] and FIRST.sessions(6)[0].source is None
     assert FIRST.announced(6) == ["fd00:10:110::/64"] and FIRST.accepted(4) == ["10.10.111.0/24"]
     assert speaker.from_stored(speaker.stored(FIRST)) == FIRST
 
@@ -34,6 +34,34 @@ def test_later_calls_change_what_they_name():
     less = wish(neighbors=[{"name": "kvm2"}], accept=[{"name": "kvm2/r", "prefixes": []}]).on(more)
     assert sorted(less.neighbors) == ["kvm3"] and less.accept == {}
     assert wish(neighbors=[{"name": "kvm3"}], announce=[{"name": "kvm1/r"}]).on(less) is None
+
+
+LAB = {"name": "kvm1/lab", "vnis": [4711]}
+
+
+def test_segments():
+    more = wish(neighbors=[{**KVM2, "evpn": True}], vnis=[LAB, {"name": "kvm1/b", "vnis": [9, 4711]}]).on(FIRST)
+    assert more.segments == [9, 4711] and more.announce == FIRST.announce and speaker.from_stored(speaker.stored(more)) == more
+    # FRR has segments over IPv4 only.
+    assert more.sessions(4)[0].evpn and not more.sessions(6)[0].evpn
+    assert speaker.form(more)["vnis"] == [{"name": "kvm1/b", "vnis": [9, 4711]}, {"name": "kvm1/lab", "vnis": [4711]}]
+    assert wish(vnis=[{"name": "kvm1/b"}]).on(more).segments == [4711]
+    only = wish(vnis=[LAB]).on(None)
+    assert not only.idle and wish(vnis=[{"name": "kvm1/lab"}]).on(only) is None
+    # What an older version has stored knows of none.
+    old = {key: one for key, one in speaker.stored(FIRST).items() if key != "vnis"}
+    for one in old["neighbors"].values():
+        del one["evpn"]
+    assert speaker.from_stored(old) == FIRST
+
+
+def test_segments_that_are_taken_back():
+    both = wish(vnis=[LAB], announce=[MINE]).on(None)
+    left = speaker.parse({"state": "absent", "announce": [{"name": "kvm1/r"}]}).on(both)
+    assert left.announce == {} and left.segments == [4711]
+    left = speaker.parse({"state": "absent", "vnis": [{"name": "kvm1/lab"}]}).on(both)
+    assert left.vnis == {} and list(left.announce) == ["kvm1/r"]
+    assert speaker.parse({"state": "absent", "announce": [{"name": "kvm1/r"}], "vnis": [{"name": "kvm1/lab"}]}).on(both) is None
 
 
 @pytest.mark.parametrize(
@@ -71,6 +99,12 @@ def test_what_is_accepted(text, found):
         ({"asn": 0}, "asn: the AS number 0 is out of range"), ({"asn": 4294967295}, "out of range"),
         ({"router_id": "fd77::1"}, "router_id: 'fd77::1' cannot be a router ID"),
         ({"neighbors": [{"name": "a b"}]}, r"neighbors\[0\]\.name: 'a b'"),
+        ({"vnis": [{"name": "x", "vnis": [0]}]}, r"vnis\[0\]\.vnis\[0\]: x: the VNI 0 is out of range"),
+        ({"vnis": [LAB, LAB]}, r"vnis\[1\]\.name: kvm1/lab: the name is there twice. Name each once, with all its vnis"),
+        (
+            {"neighbors": [{"name": "x", "asn": 7, "addresses": ["fd77::12"], "evpn": True}]},
+            r"neighbors\[0\]\.evpn: x: VXLAN segments over IPv6",
+        ),
         ({"neighbors": [KVM2, KVM2]}, r"neighbors\[1\]\.name: kvm2: the neighbour is there twice"),
         ({"neighbors": [{"name": "x", "addresses": ["10.77.0.1"]}]}, r"neighbors\[0\]\.asn: x: no AS number"),
         ({"neighbors": [{"name": "x", "asn": 1, "addresses": ["fe80::1"]}]}, r"addresses\[0\]: x: fe80::1 is no address"),

@@ -98,7 +98,8 @@ def test_ports_of_which_a_manager_has_let_go_are_put_back(tmp_path):
         (net / name).mkdir(parents=True)
     for name in ("kept", "other"):
         (net / name / "master").touch()
-    change = guard_text.Change(links=["br0"], reload=["networkctl reload"], ports=dict.fromkeys(("lost", "kept", "other", "gone"), "br0"))
+    ports = dict.fromkeys(("lost", "kept", "other", "gone"), "br0")
+    change = guard_text.Change(links=["br0"], reload=["networkctl reload"], ports=ports)
     text = guard_text.script(change, "0123", "12:00:00")
     assert text.index("networkctl reload") < text.index("lost br0") < text.index('end "reverted ${2')
     lines = [line.strip() for line in guard_text._port_lines(change)]

@@ -38,7 +38,7 @@ STRETCHED = {
         (stretched(None), "vni", "without a network identifier"),
         (stretched(0), "vni", "out of range"),
         (stretched(2**24), "vni", "out of range"),
-        (stretched(more={"control": "evpn"}), "control", "EVPN is not there yet"),
+        (stretched(more={"control": "evpn", "local": "2001:db8::1"}), "control", "EVPN over IPv6"),
         (stretched(more={"local": "192.0.2"}), "local", "not an IP address"),
         (stretched(more={"local": "127.0.0.1"}), "local", "is no address by which"),
         (stretched(more={"local": "192.0.2.1", "peers": ["192.0.2.1"]}), "peers[0]", "this host itself"),

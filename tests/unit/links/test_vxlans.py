@@ -21,6 +21,8 @@ DEVICE = {
     "addresses": [], "gateway": [], "routes": [], "vni": 7, "local": "192.0.2.1", "udp_port": 4789,
     "peers": ["192.0.2.2", "192.0.2.10"], "home": "b0",
 }  # fmt: skip
+#: One that somebody else tells of its peers.
+TOLD = {**DEVICE, "peers": [], "learning": False}
 EVERYBODY = "00:00:00:00:00:00"
 
 
@@ -42,10 +44,45 @@ def test_a_new_one_in_lines():
         ),
         ({"bridge": None}, ["link set dev vx0 nomaster"]),
         ({"mtu": 1400}, ["link set dev vx0 mtu 1400"]),
+        # Its peers stay until whoever tells it finds them.
+        (
+            {"learning": False, "peers": []},
+            ["link set dev vx0 type vxlan nolearning", "link set dev vx0 type bridge_slave learning off"],
+        ),
+        (
+            {"learning": False, "peers": [], "bridge": None},
+            ["link set dev vx0 nomaster", "link set dev vx0 type vxlan nolearning"],
+        ),
     ],
 )  # fmt: skip
 def test_a_change_in_lines(changes, lines):
     assert batch.between(DEVICE, {**DEVICE, **changes}) == lines
+
+
+def test_one_that_is_told_in_lines():
+    made = batch.create(TOLD)
+    assert made[0] == "link add name vx0 type vxlan id 7 local 192.0.2.1 dstport 4789 nolearning"
+    assert made[-3:] == ["link set dev vx0 master b0", "link set dev vx0 type bridge_slave learning off", "link set dev vx0 up"]
+    assert batch.between(TOLD, DEVICE) == [
+        "link set dev vx0 type vxlan learning", "link set dev vx0 type bridge_slave learning on",
+        f"fdb append {EVERYBODY} dev vx0 dst 192.0.2.2", f"fdb append {EVERYBODY} dev vx0 dst 192.0.2.10",
+    ]  # fmt: skip
+    assert batch.between({**TOLD, "learning": None}, TOLD) == batch.between(DEVICE, {**DEVICE, "learning": False, "peers": []})
+
+
+@pytest.mark.parametrize(
+    ("device", "port", "found"),
+    [
+        (True, None, True), (False, None, False), (True, True, True), (False, False, False), (False, True, None),
+        (True, False, None),
+    ],
+)
+def test_who_learns_as_iproute2_tells_it(device, port, found):
+    info = {"info_kind": "vxlan", "info_data": {"id": 7, "local": "192.0.2.1", "port": 4789, "learning": device}}
+    if port is not None:
+        info.update(info_slave_kind="bridge", info_slave_data={"learning": port})
+    row = {"ifname": "vx0", "flags": [], "mtu": 1450, "link_type": "ether", "address": "02:00:00:00:00:01", "linkinfo": info}
+    assert forms.links([row], [], [])["vx0"].form["learning"] is found
 
 
 @pytest.mark.parametrize("key", ["vni", "local", "udp_port"])
@@ -231,7 +268,8 @@ def test_devices_of_networks():
     item = network({"local": "192.0.2.1", "peers": ["192.0.2.2"]}, bridge="farbr0", mtu=1450)
     assert filters.stretch_links([item]) == [
         {
-            "name": "vx512eea46", "state": "present", "vni": 7, "local": "192.0.2.1", "peers": ["192.0.2.2"], "bridge": "farbr0",
+            "name": "vx512eea46", "state": "present", "vni": 7, "local": "192.0.2.1", "peers": ["192.0.2.2"], "learning": True,
+                "bridge": "farbr0",
             "mtu": 1450,
         }
     ]  # fmt: skip

@@ -69,7 +69,8 @@ def segment(host, modules):
         host.run_test(" && ".join(lines))
         modules.run("ip_forward", ipv4=True, ipv6=True)
         # Packets that wait for a neighbour's answer are few; the others would be lost to no limit.
-        host.run_test(" && ".join(f"ip netns exec {name} ping -c 1 -w 20 {to} > /dev/null" for name in ("r2", "r3") for to in OUTSIDE))
+        pings = [f"ip netns exec {name} ping -c 1 -w 20 {to} > /dev/null" for name in ("r2", "r3") for to in OUTSIDE]
+        host.run_test(" && ".join(pings))
         yield
     finally:
         modules.run("net_policy", networks=[gone])

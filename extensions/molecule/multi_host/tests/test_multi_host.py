@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 import testinfra
@@ -22,6 +24,11 @@ KVM = ("kvm1", "kvm2", "kvm3")
 NUMBERS = dict(zip(KVM, (110, 111, 112)))
 #: Whose hand-made neighbour is the machine outside.
 EDGES = ("kvm1", "kvm2")
+#: Segments over all hosts: network, VXLAN device, identifier. The second is routed, with a gateway on each host.
+SEGMENTS = {"evlab": ("vx2d56e3a9", 4711), "evrt": ("vxa997acb0", 4712)}
+SEGMENTS_AT = {"evlab": 120, "evrt": 121}
+SHARED = {"10.10.121.0/24", "fd00:10:121::/64"}
+EVERYBODY = "00:00:00:00:00:00"
 
 
 @pytest.fixture(scope="module")
@@ -45,27 +52,57 @@ def others(name):
     return set().union(*(guest_subnets(one) for one in KVM if one != name))
 
 
+def everything():
+    """What a machine that is no KVM host is told."""
+    return set().union(*map(guest_subnets, KVM)) | SHARED
+
+
 def neighbor(machine, address):
     return json.loads(machine.check_output(f"vtysh -c 'show bgp neighbors {address} json'"))[address]
 
 
 @contextlib.contextmanager
-def talking(fleet, figure, what):
-    """The guests of the first two hosts ping each other meanwhile, and none of it is lost."""
+def talking(fleet, figure, what, guest="rt0", to="10.10.111.251", most=0):
+    """The guests of the first two hosts ping each other meanwhile, and no more than C(most) of it is lost."""
     file = "/tmp/multi_host.ping"
-    command = f"ping -i 0.2 -w 600 10.10.111.251 > {file} 2>&1 & echo $! > {file}.pid"
-    in_guest(fleet["kvm1"], "rt0", BUSYBOX, "sh", "-c", command)
+    command = f"ping -i 0.2 -w 600 {to} > {file} 2>&1 & echo $! > {file}.pid"
+    in_guest(fleet["kvm1"], guest, BUSYBOX, "sh", "-c", command)
     try:
         yield
     finally:
-        in_guest(fleet["kvm1"], "rt0", BUSYBOX, "sh", "-c", f"kill -INT $(cat {file}.pid)")
+        in_guest(fleet["kvm1"], guest, BUSYBOX, "sh", "-c", f"kill -INT $(cat {file}.pid)")
         time.sleep(1)
-        text = in_guest(fleet["kvm1"], "rt0", BUSYBOX, "cat", file)[1]
+        text = in_guest(fleet["kvm1"], guest, BUSYBOX, "cat", file)[1]
         answered = {int(number) for number in re.findall(r" seq=(\d+) ", text)}
         # The last may have been on its way when it was told to end.
         lost = set(range(max(answered, default=0))) - answered
         figure(f"{what}: {len(lost)} of {len(answered)} pings lost between guests of the other two hosts")
-    assert not lost and len(answered) > 10
+    assert len(lost) <= most and len(answered) > 10
+
+
+def lan(name):
+    return f"10.77.0.1{name[-1]}"
+
+
+def peers(machine, device):
+    """Return the hosts to which a VXLAN device hands what is for everybody."""
+    rows = json.loads(machine.check_output(f"bridge -j fdb show dev {device}"))
+    return {row["dst"] for row in rows if row["mac"] == EVERYBODY}
+
+
+def learning(machine, device):
+    """Return whether a VXLAN device learns from frames, and whether its bridge does."""
+    [row] = json.loads(machine.check_output(f"ip -j -d link show dev {device}"))
+    return row["linkinfo"]["info_data"]["learning"], row["linkinfo"]["info_slave_data"]["learning"]
+
+
+def converge(request, control):
+    """Run the play once more, without the proof, with the segments told of in this way."""
+    inventory, playbook = request.config.getoption("--ansible-inventory"), Path(__file__).resolve().parents[1] / "converge.yml"
+    command = ["ansible-playbook", "-i", inventory, playbook, "--skip-tags", "proof", "-e", f"fleet_control={control}"]
+    done = subprocess.run(command, check=False, timeout=600, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-8000:]
+    return done.stdout
 
 
 @pytest.mark.parametrize("name", KVM)
@@ -76,7 +113,7 @@ def test_the_kernel_has_the_ways_to_the_guests_of_others_and_no_more(fleet, name
 
 
 def test_a_peer_that_is_no_kvm_host_has_them_too(fleet):
-    assert by_bgp(fleet["gateway1"]) == set().union(*map(guest_subnets, KVM))
+    assert by_bgp(fleet["gateway1"]) == everything()
     assert by_bgp(fleet["outside1"]) == set()
 
 
@@ -86,6 +123,42 @@ def test_guests_reach_each_other_with_their_own_addresses(fleet, name):
         if other != name:
             assert ping(fleet[name], "rt0", f"10.10.{NUMBERS[other]}.251")
             assert ping(fleet[name], "rt0", f"fd00:10:{NUMBERS[other]}::251")
+
+
+@pytest.mark.parametrize("network", SEGMENTS)
+@pytest.mark.parametrize("name", KVM)
+def test_a_segment_knows_its_hosts_and_guests_by_evpn(fleet, name, network):
+    host, (device, vni) = fleet[name], SEGMENTS[network]
+    rest = [one for one in KVM if one != name]
+    assert learning(host, device) == (False, False)
+    assert peers(host, device) == set(map(lan, rest))
+    assert "peers=''" in host.check_output(f"cat /etc/virtnet/vxlan.d/{device}")
+    guest = {"evlab": "ev0", "evrt": "er0"}[network]
+    for other in rest:
+        address = f"10.10.{SEGMENTS_AT[network]}.{NUMBERS[other]}"
+        assert ping(host, guest, address), address
+        mac = fleet[other].check_output(f"virsh -q domiflist {guest}").split()[-1]
+        rows = json.loads(host.check_output(f"bridge -j fdb show dev {device}"))
+        told = [row for row in rows if row["mac"] == mac and "extern_learn" in row["flags"] and "dst" in row]
+        assert [row["dst"] for row in told] == [lan(other)], rows
+    assert f"VNI: {vni}" in host.check_output(f"vtysh -c 'show evpn vni {vni}'")
+
+
+def test_segments_of_others_are_not_told(fleet):
+    """FRR knows all of a host's VXLAN devices, or none; what is not declared stays on its host."""
+    host, watcher = fleet["kvm1"], fleet["kvm2"]
+    for line in (
+        "add hand0 type bridge", f"add handvx type vxlan id 4799 local {lan('kvm1')} dstport 4790 nolearning",
+        "set handvx master hand0 up", "set hand0 up",
+    ):  # fmt: skip
+        host.check_output(f"ip link {line}")
+    try:
+        until(lambda: "4799" in host.check_output("vtysh -c 'show evpn vni'"), 10)
+        time.sleep(2)
+        said = watcher.check_output("vtysh -c 'show bgp l2vpn evpn'")
+        assert ":4711" in said and "4799" not in said
+    finally:
+        host.check_output("ip link del handvx; ip link del hand0")
 
 
 @pytest.mark.parametrize("name", KVM)
@@ -167,7 +240,7 @@ def test_an_as_number_of_ours_can_change(fleet):
     assert real["actions"][-1]["outage_s"] > 0 and "AS 64512 becomes 64600" in real["actions"][-1]["note"]
     assert "local AS number 64600" in gateway.check_output("vtysh -c 'show bgp ipv4 unicast summary'")
     modules.step("frr_bgp", "bgp", asn=64512)
-    until(lambda: by_bgp(gateway) == set().union(*map(guest_subnets, KVM)), 30)
+    until(lambda: by_bgp(gateway) == everything(), 30)
 
 
 @pytest.mark.parametrize("name", ["kvm1", "kvm3"])
@@ -202,11 +275,15 @@ def test_a_host_that_goes_away_and_comes_back(fleet, figure):
         lab(fleet["kvm3"], "kill", "kvm3")
         took = until(lambda: all(not guest_subnets("kvm3") & by_bgp(fleet[one]) for one in (*EDGES, "gateway1")), 30, began)
         figure(f"kvm3's power is cut: withdrawn everywhere after {took} s")
+        devices = [device for device, _vni in SEGMENTS.values()]
+        took = until(lambda: all(lan("kvm3") not in peers(fleet[one], device) for one in EDGES for device in devices), 30, began)
+        figure(f"kvm3's power is cut: out of all segments after {took} s")
         lab(fleet["kvm3"], "start", "kvm3")
         took = until(lambda: all(guest_subnets("kvm3") <= by_bgp(fleet[one]) for one in (*EDGES, "gateway1")), 90)
         figure(f"kvm3 boots, with its guest: announced {took} s after it is up")
         took = until(lambda: ping(fleet["kvm1"], "rt0", "10.10.112.251"), 90)
         assert ping(fleet["kvm2"], "rt0", "fd00:10:112::251") and by_bgp(fleet["kvm3"]) == others("kvm3")
+        until(lambda: ping(fleet["kvm1"], "ev0", "10.10.120.112") and ping(fleet["kvm2"], "er0", "10.10.121.112"), 90)
     assert not Modules(fleet["kvm3"]).run("frr_bgp", asn=64512)["changed"]
 
 
@@ -220,6 +297,26 @@ def test_a_host_whose_cable_is_pulled(fleet, figure):
         took = until(lambda: all(guest_subnets("kvm3") <= by_bgp(fleet[one]) for one in (*EDGES, "gateway1")), 60)
         figure(f"kvm3's cable is back: announced after {took} s")
         assert until(lambda: ping(fleet["kvm1"], "rt0", "10.10.112.251"), 60) < 60
+
+
+def test_segments_can_do_without_frr_and_have_it_again(fleet, request, figure):
+    """From EVPN to a list of peers and back; guests may miss a second of it, where FRR takes its peers away."""
+    device, vni = SEGMENTS["evlab"]
+    with talking(fleet, figure, "from EVPN to a list of peers", "ev0", "10.10.120.111", most=25):
+        converge(request, "static")
+    for name in KVM:
+        assert learning(fleet[name], device) == (True, True)
+        assert peers(fleet[name], device) == {lan(one) for one in KVM if one != name}
+        running = fleet[name].check_output("vtysh -c 'show running-config'")
+        assert "advertise-all-vni" not in running and f":{vni}" not in running and "VIRTNET-IBGP-EVPN4" in running
+    assert "changed=0" in converge(request, "static").split("PLAY RECAP")[1].splitlines()[2]
+    with talking(fleet, figure, "from a list of peers to EVPN", "ev0", "10.10.120.111"):
+        converge(request, "evpn")
+        time.sleep(10)
+    for name in KVM:
+        assert learning(fleet[name], device) == (False, False)
+        until(lambda host=fleet[name], name=name: peers(host, device) == {lan(one) for one in KVM if one != name}, 10)
+    assert by_bgp(fleet["kvm1"]) == others("kvm1")
 
 
 def test_the_hand_made_session_has_lasted_all_the_time(fleet):

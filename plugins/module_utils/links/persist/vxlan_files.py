@@ -27,6 +27,7 @@ each() {{
     for file in {FOLDER}/*; do
         [ -e "$file" ] || continue
         name=${{file##*/}}
+        learning=learning
         . "$file"
         "$1"
     done
@@ -34,7 +35,7 @@ each() {{
 
 make() {{
     [ ! -e "/sys/class/net/$name" ] || return 0
-    ip link add name "$name" type vxlan id "$vni" local "$local" dstport "$port" || return
+    ip link add name "$name" type vxlan id "$vni" local "$local" dstport "$port" "$learning" || return
     ip link set dev "$name" alias {forms.ALIAS}
     ip link set dev "$name" mtu "$mtu" addrgenmode none
     for peer in $peers; do
@@ -53,7 +54,9 @@ look() {{
 }}
 
 join() {{
-    if apart; then ip link set dev "$name" master "$bridge"; fi
+    apart || return 0
+    ip link set dev "$name" master "$bridge" || return 0
+    [ "$learning" = learning ] || ip link set dev "$name" type bridge_slave learning off
 }}
 
 case $1 in
@@ -105,7 +108,7 @@ def entry(form):
     """Return the file of a device: assignments of the shell; none of the values has a blank but the list of peers."""
     values = {
         "vni": form["vni"], "local": form["local"], "port": form["udp_port"], "mtu": form["mtu"], "bridge": form["home"] or "",
-        "peers": f"'{' '.join(form['peers'])}'",
+        "peers": f"'{' '.join(form['peers'])}'", "learning": "learning" if form.get("learning", True) else "nolearning",
     }  # fmt: skip
     return f"{HEADER}\n" + "".join(f"{key}={value}\n" for key, value in values.items())
 
