@@ -64,7 +64,7 @@ def part(me, offers, links, asns):
     """Return the arguments of frr_bgp for one machine.
 
     :param offers: {host: of offer()}, of all KVM hosts that take part.
-    :param links: {machine: rows of host_iface_info}, of the hosts and their peers.
+    :param links: {machine: rows of host_iface_info}, of the hosts and of those peers that are reached.
     :param asns: {machine: AS number} of peers, which tell nothing themselves.
     """
     mine = offers.get(me)
@@ -73,7 +73,8 @@ def part(me, offers, links, asns):
     speaks = me in speaking
     if mine is not None and not speaks and not naming:
         return {"state": "absent", **{key: [{"name": name} for name in sorted(mine[key])] for key in ("announce", "vnis")}}
-    others = set(naming) | ({*speaking, *mine["peers"]} - {me} if speaks else set())
+    # A peer that this very run has lost was not looked at: what was said of it before stays.
+    others = set(naming) | ({*speaking, *(one for one in mine["peers"] if one in links)} - {me} if speaks else set())
     sets = {name: told for host in sorted(offers) if host != me for name, told in offers[host]["announce"].items()}
     return {
         "state": "present",

@@ -31,6 +31,8 @@ _VTYSH_CONF = "/etc/frr/vtysh.conf"
 _OLD = "/etc/frr/bgpd.conf"
 _RELOAD = ("/usr/lib/frr/frr-reload.py", "/usr/libexec/frr/frr-reload.py")
 _VTYSH = ("/usr/bin/vtysh", "/usr/sbin/vtysh")
+#: For how long FRR may take to remove what it has put into the kernel.
+DEPARTURE_S = 5
 #: For how long a daemon may take to start.
 START_S = 20
 
@@ -121,11 +123,24 @@ class Frr:
     def refilter(self, groups):
         """Have neighbours send and get their routes anew, without a new session: FRR does not look at changed lists by itself."""
         words = [
-            word for group, version in sorted(groups.items())
-            for word in ("-c", f"clear bgp {frr_text.FAMILIES[version]} peer-group {group} soft")
+            word for group, families in sorted(groups.items()) for family in families
+            for word in ("-c", f"clear bgp {family} peer-group {group} soft")
         ]  # fmt: skip
         if words:
             self._run([_first(_VTYSH), *words], what="filtering the routes anew", subject="FRR")
+
+    def wait_for_departure(self, vnis):
+        """Wait until the kernel has none of the peers any more that FRR has given to VXLAN devices of these segments."""
+        deadline = time.monotonic() + DEPARTURE_S
+        while vnis and time.monotonic() < deadline:
+            _rc, out, _err = self._run([_first(_VTYSH), "-c", "show evpn vni json"], check=False)
+            try:
+                known = json.loads(out or "{}")
+            except ValueError:
+                return
+            if not any(known.get(str(vni), {}).get("numRemoteVteps") for vni in vnis):
+                return
+            time.sleep(0.1)
 
     def write_conf(self, text):
         """Replace frr.conf; it keeps its owner and mode. None: there shall be none."""

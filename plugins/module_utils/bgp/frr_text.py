@@ -362,12 +362,12 @@ def wanted(lines, rest, own):
 
 
 def groups_in(ours):
-    """Return {peer group: its IP version} of our lines."""
+    """Return {peer group: (its address families)} of our lines."""
     found = {}
     for _context, text in ours:
         match = re.fullmatch(rf"neighbor ({PREFIX}\S+([46])) peer-group", text)
         if match:
-            found[match[1]] = int(match[2])
+            found[match[1]] = (FAMILIES[int(match[2])], *((EVPN,) if match[1].endswith(_EVPN4) else ()))
     return found
 
 

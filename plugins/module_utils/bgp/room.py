@@ -282,6 +282,12 @@ class BgpRoom(Room):
             raise
         if lines:
             self._frr.refilter(frr_text.groups_in(frr_text.wanted(lines, read.rest, self._own)))
+        self._frr.wait_for_departure(self._departing())
+
+    def _departing(self):
+        """Return the identifiers of VXLAN segments that the host tells of no more."""
+        left = self._wish.on(self._kept)
+        return set(self._kept.segments if self._kept else ()) - set(left.segments if left else ())
 
     def _remove(self, args):
         self._check(args)

@@ -166,3 +166,9 @@ def test_segments_need_ipv4_between_their_hosts():
         part("kvm1", offers, six)
     both = {"kvm1": MESH["kvm1"], "kvm2": MESH["kvm2"]}
     assert [one["evpn"] for one in part("kvm2", both, six)["neighbors"]] == [False]
+
+
+def test_a_peer_that_is_lost_in_the_middle_is_left_as_it_is():
+    offers = {"kvm1": offer("kvm1", network(110, peers=["kvm_hosts", "gateway"]))}
+    found = part("kvm1", offers, {name: LINKS[name] for name in ("kvm1", "gateway1", "kvm3")}, {"gateway1": 64512, "kvm3": 64512})
+    assert [one["name"] for one in found["neighbors"]] == ["gateway1", "kvm3"]

@@ -212,7 +212,10 @@ def test_a_list_that_permits_nothing_says_so():
 def test_groups():
     rest = frr_text.read(running("both", "10.3")).rest
     found = frr_text.groups_in(frr_text.wanted(lines(BESIDE), rest, BESIDE))
-    assert found == {"VIRTNET-EBGP4": 4, "VIRTNET-IBGP4": 4, "VIRTNET-IBGP6": 6}
+    four, six = ("ipv4 unicast",), ("ipv6 unicast",)
+    assert found == {"VIRTNET-EBGP4": four, "VIRTNET-IBGP4": four, "VIRTNET-IBGP6": six}
+    found = frr_text.groups_in(frr_text.wanted(lines(OWN, EVPN_SPEAKER), "", OWN))
+    assert found["VIRTNET-IBGP-EVPN4"] == ("ipv4 unicast", "l2vpn evpn") and found["VIRTNET-IBGP6"] == six
 
 
 DAEMONS = '# bgpd=yes is an example\nbgpd=no\nospfd=yes\nvtysh_enable=yes\nzebra_options="  -A 127.0.0.1"\n#bfdd=yes\n'
