@@ -55,8 +55,8 @@ options:
       evpn:
         description:
           - Exchange with it, over IPv4, what O(vnis) names of EVPN (RFC 8365). Another value makes a new session.
+          - What is not given stays as it is; a new neighbour has it not.
         type: bool
-        default: false
       sources:
         description:
           - The host's own addresses that the neighbour knows it by, one of each IP version. Of several addresses on a link the
@@ -299,7 +299,7 @@ def main():
                     "asn": {"type": "int"},
                     "addresses": {"type": "list", "elements": "str"},
                     "sources": {"type": "list", "elements": "str"},
-                    "evpn": {"type": "bool", "default": False},
+                    "evpn": {"type": "bool"},
                 },
             },
             "announce": _set("prefixes", "str"),

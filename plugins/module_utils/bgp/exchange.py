@@ -113,7 +113,8 @@ def _neighbors(me, others, offers, links, asns):
                 "name": other, "asn": offers[other]["asn"] if other in offers else asns[other],
                 "addresses": [pair[there] for pair in pairs.values()], "sources": [pair[here] for pair in pairs.values()],
                 # From the start, though there may be nothing to tell yet: only a new session can carry more than the one before.
-                "evpn": me in offers and other in offers and 4 in pairs,
+                # Of one that takes no part in this run (--limit) nobody knows here whether it is a KVM host.
+                "evpn": 4 in pairs if me in offers and other in offers else None,
             }
         )  # fmt: skip
     return found

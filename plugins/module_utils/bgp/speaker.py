@@ -34,7 +34,7 @@ class Neighbor:
     asn: int
     addresses: tuple  # of text, at most one of each IP version
     sources: tuple = ()  # this host's own, likewise
-    evpn: bool = False  # tell it of VXLAN segments, too
+    evpn: Optional[bool] = False  # tell it of VXLAN segments, too; None in a Wish: as before
 
     def source(self, address):
         """Return this host's address for the session with C(address), or None: the kernel chooses."""
@@ -148,7 +148,7 @@ def _neighbors(items, option):
 
 
 def _evpn(item, addresses, path, subject):
-    wanted = bool(item.get("evpn"))
+    wanted = item.get("evpn")
     if wanted and addresses and all(version(one) == 6 for one in addresses):
         raise InvalidInput(
             "VXLAN segments over IPv6", subject, f"{path}.evpn", "FRR tells of them over IPv4 only: give an IPv4 address, too."
@@ -224,13 +224,20 @@ class Wish:
             router_id=self.router_id or base.router_id,
             keepalive=self.keepalive or base.keepalive,
             hold_time=self.hold_time or base.hold_time,
-            neighbors=_laid(base.neighbors, self.neighbors, lambda one: one.addresses),
+            neighbors=_laid(base.neighbors, self._known(base), lambda one: one.addresses),
             announce=_laid(base.announce, self.announce, bool),
             accept=_laid(base.accept, self.accept, bool),
             vnis=_laid(base.vnis, self.vnis, bool),
         )  # fmt: skip
         check(after)
         return None if after.idle else after
+
+    def _known(self, base):
+        """Return the neighbours with what is known of them where it is not said: whether they hear of segments."""
+        return {
+            key: replace(one, evpn=key in base.neighbors and base.neighbors[key].evpn) if one.evpn is None else one
+            for key, one in self.neighbors.items()
+        }
 
     def _off(self, kept):
         if kept is None or not (self.announce or self.vnis):

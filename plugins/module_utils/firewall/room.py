@@ -207,8 +207,10 @@ class FirewallRoom(Room):
 
     def settle(self, plan):
         if not plan.changed:
-            # Others may have changed theirs since, and ours was looked at.
-            self._nft.remember(self._rendered(self._after).nft)
+            # Others may have changed theirs since, and ours was looked at; a run that was killed may have left its own.
+            rendered = self._rendered(self._after)
+            self._nft.remember(rendered.nft)
+            self._iptables.remember(rendered.iptables)
 
     def _warn_of_boot(self):
         if not boot.has_systemd():

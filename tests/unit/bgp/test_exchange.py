@@ -152,8 +152,12 @@ def test_hosts_of_a_stretched_network_tell_each_other_of_it():
     ]  # fmt: skip
     # A router, or a peer that has no such networks, hears of none.
     assert [(one["name"], one["evpn"]) for one in part("kvm3", offers)["neighbors"]] == [
-        ("gateway1", False), ("kvm1", True), ("kvm2", True),
+        ("gateway1", None), ("kvm1", True), ("kvm2", True),
     ]  # fmt: skip
+    # Nor does a host that takes no part in this run: it keeps what it has.
+    alone = {"kvm2": offer("kvm2", network(111, peers=["kvm_hosts"]))}
+    asns = {"kvm1": 64512, "kvm3": 64512}
+    assert {one["evpn"] for name in ("kvm1", "kvm2") for one in part(name, alone, asns=asns)["neighbors"]} == {None}
     gone = {**offers, "kvm2": offer("kvm2", stretched(state="absent"))}
     assert part("kvm2", gone) == {"state": "absent", "announce": [], "vnis": [{"name": "kvm2/lab"}]}
     assert not offer("kvm2", stretched("static"))["speaks"] and offer("kvm2", stretched("static"))["vnis"] == {"kvm2/lab": []}

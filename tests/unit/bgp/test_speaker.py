@@ -46,6 +46,9 @@ def test_segments():
     assert more.sessions(4)[0].evpn and not more.sessions(6)[0].evpn
     assert speaker.form(more)["vnis"] == [{"name": "kvm1/b", "vnis": [9, 4711]}, {"name": "kvm1/lab", "vnis": [4711]}]
     assert wish(vnis=[{"name": "kvm1/b"}]).on(more).segments == [4711]
+    # Who does not know leaves it as it is.
+    assert wish(neighbors=[{**KVM2, "evpn": None}]).on(more) == more == wish(neighbors=[KVM2]).on(more)
+    assert FIRST.neighbors["kvm2"].evpn is False and not wish(neighbors=[{**KVM2, "evpn": False}]).on(more).neighbors["kvm2"].evpn
     only = wish(vnis=[LAB]).on(None)
     assert not only.idle and wish(vnis=[{"name": "kvm1/lab"}]).on(only) is None
     # What an older version has stored knows of none.
