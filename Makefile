@@ -18,7 +18,7 @@ PURGE ?=
 lab_down_args = $(if $(filter-out 0 no false,$(PURGE)),--purge) $(filter-out $(if $(filter-out 0 no false,$(PURGE)),--purge),$(ARGS))
 export LAB HOSTS
 
-.PHONY: help lab lab-down lab-shell lab-status test test-full bench lint sanity units docs changelog build venv clean
+.PHONY: help lab lab-down lab-shell lab-status test test-full faults bench lint sanity units docs changelog build venv clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test: ## Everything CI checks; ARGS='--list', '--only units,ruff', '--resume'
 
 test-full: ## What takes longer too; ARGS='--resume', '--shard 1/3'
 	@tests/run --full $(ARGS)
+
+faults: ## Break it on purpose: modules killed after each of their effects
+	@tests/run --full $(if $(findstring --only,$(ARGS)),,--only matrix-faults) $(ARGS)
 
 bench: ## Measure against libvirt-python and community.libvirt, in a lab host
 	@tools/bench.sh $(ARGS)

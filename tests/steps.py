@@ -49,16 +49,16 @@ COLLECTION = Path("ansible_collections") / "virtnet" / "kvm"
 # Scenarios that only `--full` runs; all others are the covering set.
 LONG_SCENARIOS: frozenset[str] = frozenset(
     {
-        "article", "fleet", "foreign", "include_in_play", "isolated", "links", "live", "multi_host", "readme", "template",
+        "article", "faults", "fleet", "foreign", "include_in_play", "isolated", "links", "live", "multi_host", "readme", "template",
         "vlans", "vxlan",
     }
 )
 # Seconds that a scenario may take, where the usual do not do. The host of vlans is a guest without KVM, which restarts a dozen
 # times.
-LIMITS = {"foreign": 2400, "modules": 2400, "vlans": 4500, "vxlan": 2400}
+LIMITS = {"faults": 3600, "foreign": 2400, "modules": 2400, "vlans": 4500, "vxlan": 2400}
 # Scenarios whose tests are a matrix, of which they choose a covering set themselves unless VIRTNET_TEST_MATRIX is set: seconds
 # that the whole of it may take.
-MATRICES = {"bridged": 1500, "contract": 600, "guard": 1500, "managers": 4500, "modules": 4500, "routed": 1500}
+MATRICES = {"bridged": 1500, "contract": 600, "faults": 7200, "guard": 1500, "managers": 4500, "modules": 4500, "routed": 1500}
 
 # Scenarios that run on one of the KVM hosts, unless the whole matrix is asked for: four_models has their models on both, and
 # what is between two hosts.

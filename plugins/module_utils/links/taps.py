@@ -114,6 +114,6 @@ def _account(text, option, subject, what, by_name, name_of):
         if text.isdecimal():
             return name_of(int(text))
         by_name(text)
-    except (KeyError, OverflowError) as error:
+    except (KeyError, ValueError, OverflowError) as error:
         raise InvalidInput(f"there is no {what} {text}", subject, option, "Use one that exists on the host.") from error
     return text

@@ -285,6 +285,7 @@ def test_a_host_that_goes_away_and_comes_back(fleet, figure):
         took = until(lambda: ping(fleet["kvm1"], "rt0", "10.10.112.251"), 90)
         assert ping(fleet["kvm2"], "rt0", "fd00:10:112::251") and by_bgp(fleet["kvm3"]) == others("kvm3")
         until(lambda: ping(fleet["kvm1"], "ev0", "10.10.120.112") and ping(fleet["kvm2"], "er0", "10.10.121.112"), 90)
+        assert [learning(fleet["kvm3"], device) for device in devices] == [(False, False)] * 2
     assert not Modules(fleet["kvm3"]).run("frr_bgp", asn=64512)["changed"]
 
 
