@@ -281,7 +281,7 @@ class Agent:
     def _address(self, one):
         try:
             return str(ipaddress.ip_interface(f"{one['ip-address']}/{int(one['prefix'])}"))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise self._nonsense("guest-network-get-interfaces") from error
 
 

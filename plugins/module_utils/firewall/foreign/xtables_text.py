@@ -45,8 +45,9 @@ def parse(text):
     saved = Saved()
     for line in text.splitlines():
         rule = _RULE.match(line)
-        if line.startswith(":"):
-            chain, policy = line[1:].split()[:2]
+        words = line[1:].split()
+        if line.startswith(":") and len(words) > 1:
+            chain, policy = words[:2]
             saved.policies[chain] = policy
             saved.rules.setdefault(chain, [])
         elif rule:
@@ -79,21 +80,20 @@ def _fate(saved, chain, rules, path):
 
 def _target_of_all(rule):
     """Return a rule's target, or None if it is for some packets only. What names a link or an address is meant for that."""
-    words = shlex.split(rule)
-    target = None
-    while words:
-        word = words.pop(0)
-        negated = word == "!"
-        if negated:
+    try:
+        words = shlex.split(rule)
+        while words:
             word = words.pop(0)
-        if word in ("-j", "-g"):
-            target = words.pop(0)
-            words = []  # what follows belongs to the target
-        elif _harmless(word, words[0] if words else "", negated):
-            words.pop(0)
-        else:
-            return None
-    return target
+            negated = word == "!"
+            if negated:
+                word = words.pop(0)
+            if word in ("-j", "-g"):
+                return words.pop(0)  # what follows belongs to the target
+            if not _harmless(word, words.pop(0), negated):
+                return None
+    except (ValueError, IndexError):
+        pass  # words of a match that this does not understand
+    return None
 
 
 def _harmless(word, value, negated):

@@ -161,8 +161,12 @@ def _route(section):
     if name != "Route" or not set(one) <= {"Destination", "Gateway", "Metric"} or one.get("Gateway", "").startswith("_"):
         return None
     to = one.get("Destination") or _default(one.get("Gateway", ""))
-    metric = int(one["Metric"]) if one.get("Metric") else None
-    return {"to": str(ipaddress.ip_network(to, strict=False)), "via": one.get("Gateway"), "metric": metric}
+    try:
+        metric = int(one["Metric"]) if one.get("Metric") else None
+        return {"to": str(ipaddress.ip_network(to, strict=False)), "via": one.get("Gateway"), "metric": metric}
+    except ValueError:
+        # What networkd passes over, with a word in the journal, stays in the file.
+        return None
 
 
 def _default(via):
