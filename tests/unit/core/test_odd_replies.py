@@ -25,7 +25,7 @@ from lxml import etree
 FRR = Path(__file__).parents[1] / "bgp" / "running" / "both-10.3.conf"
 #: What they answer, and files that people write.
 ODD = Path(__file__).with_name("odd")
-IPTABLES = (ODD / "iptables-save.txt").read_text()
+IPTABLES = (ODD / "iptables-save.conf").read_text()
 NETWORK = (ODD / "network.xml").read_text()
 HOOKS = tuple(xtables_text.HOOKS)
 
@@ -39,9 +39,9 @@ LINES = {
     "frr, ours": (FRR.read_text(), lambda text: frr_text.read(text, frr_text.Own(True, True))),
     "iptables, ours": (IPTABLES, iptables.canonical),
     "iptables, others": (IPTABLES, lambda text: [xtables_text.would_drop(xtables_text.parse(text), hook) for hook in HOOKS]),
-    "interfaces": ((ODD / "interfaces.txt").read_text(), lambda text: ifupdown_stanzas.sources(ifupdown_stanzas.parse(text))),
-    "networkd": ((ODD / "networkd.txt").read_text(), lambda text: _all_of(networkd_files.Network(text))),
-    "sysctl": ((ODD / "sysctl.txt").read_text(), sysctl.parse),
+    "interfaces": ((ODD / "interfaces.conf").read_text(), lambda text: ifupdown_stanzas.sources(ifupdown_stanzas.parse(text))),
+    "networkd": ((ODD / "networkd.conf").read_text(), lambda text: _all_of(networkd_files.Network(text))),
+    "sysctl": ((ODD / "sysctl.conf").read_text(), sysctl.parse),
 }  # fmt: skip
 RULESET, LINKS, ADDRESSES, ROUTES = (
     json.loads((ODD / f"{name}.json").read_text()) for name in ("nft", "ip-link", "ip-address", "ip-route")
