@@ -312,8 +312,8 @@ def lines_of(speaker, own):
             elif number == 4:
                 inner += [f"  no neighbor {group} activate"]
         lines += [f" address-family {family}", *inner, " exit-address-family"] if inner else []
-    words = ("activate", f"route-map {EVPN_MAP} in", f"route-map {EVPN_MAP} out")
-    inner = [f"  neighbor {group} {word}" for group in evpn for word in words]
+    told = ("activate", f"route-map {EVPN_MAP} in", f"route-map {EVPN_MAP} out")
+    inner = [f"  neighbor {group} {one}" for group in evpn for one in told]
     if speaker.segments and own.evpn:
         inner.append(f"  {_ADVERTISE}")
     lines += [f" address-family {EVPN}", *inner, " exit-address-family"] if inner else []
