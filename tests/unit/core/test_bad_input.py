@@ -182,7 +182,7 @@ HEALTH = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck
 
 
 @pytest.mark.parametrize("name", MODULES)
-@settings(max_examples=150, deadline=None, suppress_health_check=HEALTH, derandomize=True)
+@settings(max_examples=80, deadline=None, suppress_health_check=HEALTH, derandomize=True)
 @given(data=st.data())
 def test_a_module_refuses_or_takes_what_it_is_given(call, name, data):
     arguments = data.draw(options(spec_of(name)))
@@ -202,7 +202,7 @@ def plausible(item):
     return {"addresses": ["10.1.2.1/24"], "name": "lab", **copy.deepcopy(item)}
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=HEALTH, derandomize=True)
+@settings(max_examples=200, deadline=None, suppress_health_check=HEALTH, derandomize=True)
 @given(item=st.deferred(lambda: options({key: one for key, one in networks().items() if key not in ("state", "addresses")})))
 def test_what_a_network_takes_makes_no_element_and_no_rule_of_its_own(item):
     event("taken" if _outputs(plausible({**item, "model": item.get("model") or "nat"})) else "refused")

@@ -47,7 +47,7 @@ RULESET, LINKS, ADDRESSES, ROUTES = (
     json.loads((ODD / f"{name}.json").read_text()) for name in ("nft", "ip-link", "ip-address", "ip-route")
 )
 HEALTH = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
-MANY = settings(max_examples=250, deadline=None, suppress_health_check=HEALTH, derandomize=True)
+MANY = settings(max_examples=120, deadline=None, suppress_health_check=HEALTH, derandomize=True)
 
 
 def mutated_text(data, text):

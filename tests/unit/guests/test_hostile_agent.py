@@ -87,7 +87,7 @@ HEALTH = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck
 
 
 @pytest.mark.parametrize("call", CALLS)
-@settings(max_examples=400, deadline=None, suppress_health_check=HEALTH, derandomize=True)
+@settings(max_examples=150, deadline=None, suppress_health_check=HEALTH, derandomize=True)
 @given(data=st.data())
 def test_whatever_it_answers(no_pauses, call, data):
     try:

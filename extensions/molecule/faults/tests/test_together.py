@@ -1,0 +1,107 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Two controllers at once: a lock of the host's serialises them, whatever they want, and nothing is left half made."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+
+import pytest
+
+NETWORKS = [
+    {"name": f"tog{number}", "model": "nat", "bridge": f"tog{number}", "addresses": [f"10.87.{number}.1/24"], "dhcp": {}}
+    for number in range(4)
+]
+POLICY = {"networks": NETWORKS}
+GONE = {"networks": [{**one, "state": "absent"} for one in NETWORKS]}
+BRIDGES = {"bridges": [{"name": f"togbr{number}", "addresses": [f"10.87.{10 + number}.1/24"]} for number in range(4)]}
+NO_BRIDGES = {"bridges": [{"name": f"togbr{number}", "state": "absent"} for number in range(4)]}
+RULES = {
+    "set": "tog",
+    "rules": [{"name": f"r{number}", "type": "masquerade", "source": f"10.87.{20 + number}.0/24"} for number in range(4)],
+}
+NO_RULES = {"set": "tog", "purge": True, "rules": []}
+CASES = {
+    "virt_net_model": (POLICY, GONE), "net_policy": (POLICY, GONE), "host_bridge": (BRIDGES, NO_BRIDGES),
+    "nat_rule": (RULES, NO_RULES),
+}  # fmt: skip
+
+
+class Controllers:
+    """Calls of modules by processes of their own, as controllers that know nothing of each other."""
+
+    def __init__(self, request, host):
+        self.inventory, self.name = request.config.getoption("--ansible-inventory"), host.backend.host
+
+    def start(self, module, arguments):
+        command = ["ansible", self.name, "-i", self.inventory, "-m", f"virtnet.kvm.{module}", "-a", json.dumps(arguments), "-o"]
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+        )  # fmt: skip
+
+    @staticmethod
+    def result(process):
+        text = process.communicate(timeout=200)[0]
+        found = re.search(r"(?:SUCCESS|CHANGED|FAILED!?)[^{]*(\{.*\})", text, flags=re.DOTALL)
+        assert found, text
+        return json.loads(found[1])
+
+
+@pytest.fixture
+def controllers(request, host):
+    return Controllers(request, host)
+
+
+@pytest.mark.parametrize("module", CASES)
+def test_the_same_wish_twice(modules, controllers, module):
+    """One does it; the other finds it done."""
+    wanted, absent = CASES[module]
+    try:
+        for arguments in (wanted, absent):
+            running = [controllers.start(module, arguments) for _number in range(2)]
+            results = [controllers.result(one) for one in running]
+            assert [one.get("msg") for one in results if "actions" not in one] == []
+            assert sorted(one["changed"] for one in results) == [False, True]
+            assert not modules.run(module, **arguments)["changed"]
+    finally:
+        modules.run(module, **absent)
+
+
+@pytest.mark.parametrize("module", CASES)
+def test_opposite_wishes(modules, controllers, module, figure):
+    """Whoever comes second has the last word, of all objects; the next run of either changes all or nothing."""
+    wanted, absent = CASES[module]
+    ends = []
+    try:
+        for number in range(4):
+            pair = [wanted, absent] if number % 2 else [absent, wanted]
+            running = [controllers.start(module, arguments) for arguments in pair]
+            results = [controllers.result(one) for one in running]
+            assert [one.get("msg") for one in results if "actions" not in one] == []
+            names = {one["name"] for one in modules.run(module, check=True, **wanted)["actions"] if one["kind"] != "manager"}
+            there = not names
+            missing = {one["name"] for one in modules.run(module, check=True, **absent)["actions"] if one["kind"] != "manager"}
+            assert there != (not missing), (names, missing)
+            ends.append(there)
+        figure(f"{module}, present and absent at once: there at the end {sum(ends)} of {len(ends)} times")
+    finally:
+        modules.run(module, **absent)
+
+
+def test_a_run_waits_for_another(host, modules, controllers):
+    """For the lock, which is flock(2)'s: whoever is killed lets go of it."""
+    host.check_output("mkdir -p /run/virtnet; (flock 9; sleep 6) 9>> /run/virtnet/lock > /dev/null 2>&1 & sleep 0.3")
+    began = time.monotonic()
+    try:
+        modules.run("nat_rule", **RULES)
+        took = time.monotonic() - began
+        assert took > 4
+    finally:
+        modules.run("nat_rule", **NO_RULES)
