@@ -269,8 +269,7 @@ def test_devices_of_networks():
     assert filters.stretch_links([item]) == [
         {
             "name": "vx512eea46", "state": "present", "vni": 7, "local": "192.0.2.1", "peers": ["192.0.2.2"], "learning": True,
-                "bridge": "farbr0",
-            "mtu": 1450,
+            "bridge": "farbr0", "mtu": 1450,
         }
     ]  # fmt: skip
     gone = [{"name": "vx512eea46", "state": "absent"}]
