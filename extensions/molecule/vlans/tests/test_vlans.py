@@ -123,7 +123,9 @@ def of_kernel(machine, *names):
 def looked(machine):
     """Return what is to be as before."""
     return machine.check_output(
-        "ip -o link | sed 's/^[0-9]*: //; s/qdisc .*//'; ip -o address show scope global | sed 's/^[0-9]*: //; s/valid_lft.*//';"
+        # The kernel looks for others with an address for a moment, which is no difference.
+        "for again in $(seq 50); do [ -n \"$(ip -o address show tentative)\" ] || break; sleep 0.2; done;"
+        " ip -o link | sed 's/^[0-9]*: //; s/qdisc .*//'; ip -o address show scope global | sed 's/^[0-9]*: //; s/valid_lft.*//';"
         " bridge vlan show; ls /etc/systemd/network /etc/network/interfaces.d /etc/NetworkManager/system-connections"
     )
 
