@@ -91,9 +91,12 @@ class VxlanRoom(LinkRoom):
             }  # fmt: skip
         self.finished(plan, ops)
         wanted = any(item.wanted for item in self.items)
-        if wanted and self._state != self.manager.wanted_state and not any(op.kind == "manager" for op in plan.ops):
+        note = f"the unit is {self._state}" if wanted and self._state != self.manager.wanted_state else ""
+        if not wanted and self.manager.left():
+            note = "the unit has no device left"  # of a run that was cut off
+        if note and not any(op.kind == "manager" for op in plan.ops):
             args = {"names": [], "baseline": {}, "files": {}, "old_files": {}, "restart": False}
-            plan.ops.append(Op("manager", self.manager.name, "reload", note=f"the unit is {self._state}", args=args))
+            plan.ops.append(Op("manager", self.manager.name, "reload", note=note, args=args))
         if wanted and self.manager.name == "none":
             plan.warnings.append(
                 "This host does not run systemd: nothing makes the VXLAN devices at boot, or puts them back into a bridge that "

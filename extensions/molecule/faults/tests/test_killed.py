@@ -66,7 +66,10 @@ CASES = {
     "networks": Case("virt_net_model", [{"networks": NETS}, {"networks": CHANGED}], {"networks": gone("flta", "fltb", "fltc")}),
     "policies": Case(
         "net_policy",
-        [{"networks": POLICY}, {"networks": [{**POLICY[0], "policy": {"allow_to": [{"network": "fp1"}]}}, *POLICY[1:]]}],
+        [
+            {"networks": POLICY},
+            {"networks": [*POLICY[:2], {**POLICY[2], "policy": {"allow_to": [{"network": "fp1"}], "deny_host": True}}]},
+        ],
         {"networks": [{**one, "state": "absent"} for one in POLICY]},
     ),
     "rules": Case(
@@ -109,7 +112,7 @@ CASES = {
             {"bridges": [{"name": "fltbr0", "addresses": ["10.88.41.1/24"], "ports": []}, {"name": "fltbr1", "mtu": 1400}]},
         ],
         {"bridges": gone("fltbr0", "fltbr1")},
-        [VETH], NO_VETH,
+        [VETH.replace("Address=10.88.50.1/24", "LinkLocalAddressing=no")], NO_VETH,
     ),
     "interfaces": Case(
         "host_iface",
@@ -224,7 +227,7 @@ def test_after_each_operation(host, modules, killer, snapshot, table, lan, case)
             kills = one_step(case, number, modules, killer, snapshot, lan, before)
             what = "absent" if number == len(case.steps) else f"step {number + 1}"
             lines.append(f"{case.module}, {what}: killed {kills} times")
-        modules.run(case.module, **absent)
+        taken_back(case, modules, absent)
         assert differences(before, snapshot()) == []
     finally:
         modules(case.module, **absent)
@@ -248,11 +251,18 @@ def one_step(case, number, modules, killer, snapshot, lan, before):
         assert not result["failed"], f"{where}: {result['msg']}"
         again = modules.run(case.module, **wanted)
         assert not again["changed"], f"{where}: {again['actions']}"
-        modules.run(case.module, **absent)
+        taken_back(case, modules, absent)
         assert differences(before, snapshot()) == [], where
     else:
         raise AssertionError(f"{case.module} has more than {MOST} effects")
     assert not modules.run(case.module, **wanted)["changed"]
-    modules.run(case.module, **absent)
+    taken_back(case, modules, absent)
     assert differences(before, snapshot()) == []
     return kills
+
+
+def taken_back(case, modules, absent):
+    modules.run(case.module, **absent)
+    # libvirt forwards packets for its networks; what was before is given back by whoever is asked for it.
+    if case.module == "virt_net_model":
+        modules.run("ip_forward", state="absent")

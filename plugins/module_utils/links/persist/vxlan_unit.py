@@ -77,6 +77,11 @@ class VxlanUnit:
         active = self._host.run(["systemctl", "is-active", "--quiet", texts.UNIT_NAME], check=False)[0] == 0
         return "running" if active else "not running"
 
+    def left(self):
+        """Return whether script or unit are there, though they have no device to keep."""
+        ours = (path for path, _text in self._shared() if texts.HEADER in (files.read(path) or ""))
+        return not has_devices() and next(ours, None) is not None
+
     @property
     def wanted_state(self):
         return "absent" if self.name == "none" else "running"
