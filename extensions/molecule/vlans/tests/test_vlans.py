@@ -125,7 +125,9 @@ def looked(machine):
     return machine.check_output(
         # The kernel looks for others with an address for a moment, which is no difference.
         "for again in $(seq 50); do [ -n \"$(ip -o address show tentative)\" ] || break; sleep 0.2; done;"
-        " ip -o link | sed 's/^[0-9]*: //; s/qdisc .*//'; ip -o address show scope global | sed 's/^[0-9]*: //; s/valid_lft.*//';"
+        " ip -o link | sed 's/^[0-9]*: //; s/qdisc .*//'; ip -o address show scope global | sed 's/^[0-9]*: //; s/valid_lft.*//;"
+        # Whoever gives an address its lifetime says these anew with the router's next word.
+        " s/ \\(nodad\\|dynamic\\|mngtmpaddr\\|noprefixroute\\)//g';"
         " bridge vlan show; ls /etc/systemd/network /etc/network/interfaces.d /etc/NetworkManager/system-connections"
     )
 
