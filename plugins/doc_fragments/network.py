@@ -426,9 +426,9 @@ options:
             type: int
           control:
             description:
-              - How the device gets its peers. V(static), from the list; with V(evpn) FRR tells each other (RFC 8365), over IPv4,
-                and which guest is where, so that nothing is sent to hosts that do not have its receiver. The role route_exchange
-                sees to FRR.
+              - How the device gets its peers. V(static), from the list; with V(evpn) the hosts tell each other by FRR (RFC 8365),
+                over IPv4, and which guest is where, so that what is for one guest goes to its host alone. The role
+                route_exchange sees to FRR.
             type: str
             choices: [static, evpn]
             default: static

@@ -36,8 +36,14 @@ def bgp_part(offers, machine, links, asns=None):
         return exchange.part(str(machine), plain(offers), plain(links), numbers)
 
 
+def untold_segments(networks, host):
+    """Return the segments, as frr_bgp takes them, of network items that FRR is not to tell of."""
+    with telling("untold_segments"):
+        return exchange.untold(declared(networks, "untold_segments"), str(host))
+
+
 class FilterModule:
     """The collection's filters about BGP."""
 
     def filters(self):
-        return {"bgp_offer": bgp_offer, "bgp_part": bgp_part}
+        return {"bgp_offer": bgp_offer, "bgp_part": bgp_part, "untold_segments": untold_segments}

@@ -4,9 +4,9 @@
 
 """Who speaks BGP with whom, so that the guests of all KVM hosts of a play find each other: what each gets from frr_bgp. Pure.
 
-It is about routes to guests, and about who is in a network that is stretched with control evpn.
-All KVM hosts with such networks speak with each other, and each with the peers that its networks name. Nobody passes on what
-he has heard, so nobody needs to: a full mesh, internal where the AS numbers are the same.
+It is about routes to guests, and about who is in a network that is stretched with control evpn. All KVM hosts with such networks
+speak with each other, and each with the peers that its networks name: a full mesh, internal where the AS numbers are the same.
+Nobody passes routes on that he has heard, so nobody needs to. (Of segments an external neighbour may; the AS path ends it.)
 """
 
 from __future__ import annotations
@@ -52,12 +52,25 @@ def offer(items, host, default_peers, groups, own, option="route_exchange_networ
         # What cannot have been announced need not be taken back.
         if wanted or network.model in (None, "routed"):
             found["announce"][f"{host}/{network.name}"] = prefixes
-        if network.model in (None, "isolated", "routed"):
-            evpn = network.wanted and network.stretch is not None and network.stretch.control == "evpn"
-            found["vnis"][f"{host}/{network.name}"] = [network.stretch.vni] if evpn else []
-            found["speaks"] = found["speaks"] or evpn
+        told = segments(host, network)
+        found["vnis"].update(told)
+        found["speaks"] = found["speaks"] or any(told.values())
     found["heard"] = sorted(set(heard) - {host})
     return found
+
+
+def segments(host, network):
+    """Return {set: [VXLAN network identifier]} of a network; without one if EVPN is not, or no more, to tell of it."""
+    if network.model not in (None, "isolated", "routed"):
+        return {}
+    evpn = network.wanted and network.stretch is not None and network.stretch.control == "evpn"
+    return {f"{host}/{network.name}": [network.stretch.vni] if evpn else []}
+
+
+def untold(items, host, option="networks"):
+    """Return what frr_bgp takes as C(vnis) so that FRR tells of none of these networks that are not to be told of."""
+    told = {name: vnis for one in models.parse_networks(items, option) for name, vnis in segments(host, one).items()}
+    return [{"name": name, "vnis": []} for name, vnis in told.items() if not vnis]
 
 
 def part(me, offers, links, asns):
@@ -121,6 +134,7 @@ def _neighbors(me, others, offers, links, asns):
 
 
 def _vnis(offers, host):
+    """Return the identifiers of a host's segments; a machine that offers nothing has none."""
     return {one for each in offers.get(host, {"vnis": {}})["vnis"].values() for one in each}
 
 

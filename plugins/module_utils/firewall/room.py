@@ -199,18 +199,19 @@ class FirewallRoom(Room):
         return guard_text.Change(links, kernel, files, list(store.FOLDERS), reload=commands)
 
     def finish(self, plan):
-        rendered = self._rendered(self._after)
-        self._nft.remember(rendered.nft)
-        self._iptables.remember(rendered.iptables)
-        if rendered.empty:
+        self._remember()
+        if self._rendered(self._after).empty:
             files.remove(known_sets.PATH)
 
     def settle(self, plan):
         if not plan.changed:
             # Others may have changed theirs since, and ours was looked at; a run that was killed may have left its own.
-            rendered = self._rendered(self._after)
-            self._nft.remember(rendered.nft)
-            self._iptables.remember(rendered.iptables)
+            self._remember()
+
+    def _remember(self):
+        rendered = self._rendered(self._after)
+        self._nft.remember(rendered.nft)
+        self._iptables.remember(rendered.iptables)
 
     def _warn_of_boot(self):
         if not boot.has_systemd():

@@ -135,7 +135,7 @@ def test_refusals(call, says):
 
 
 def test_they_are_named():
-    assert set(filters.FilterModule().filters()) == {"bgp_offer", "bgp_part"}
+    assert set(filters.FilterModule().filters()) == {"bgp_offer", "bgp_part", "untold_segments"}
 
 
 def stretched(control="evpn", **more):
@@ -161,6 +161,17 @@ def test_hosts_of_a_stretched_network_tell_each_other_of_it():
     gone = {**offers, "kvm2": offer("kvm2", stretched(state="absent"))}
     assert part("kvm2", gone) == {"state": "absent", "announce": [], "vnis": [{"name": "kvm2/lab"}]}
     assert not offer("kvm2", stretched("static"))["speaks"] and offer("kvm2", stretched("static"))["vnis"] == {"kvm2/lab": []}
+
+
+def test_what_frr_is_to_tell_of_no_more():
+    nat = {"name": "n", "model": "nat", "addresses": ["10.9.0.1/24"]}
+    old = {**stretched(name="old"), "stretch": {"mode": "vxlan", "vni": 9}}
+    items = [stretched(), old, {"name": "alone", "model": "isolated"}, nat]
+    found = filters.untold_segments(items, "kvm1")
+    assert found == [{"name": "kvm1/old", "vnis": []}, {"name": "kvm1/alone", "vnis": []}]
+    told = [{"name": "kvm1/old", "vnis": [9]}, {"name": "kvm1/lab", "vnis": [7]}]
+    both = speaker.parse({"state": "present", "asn": 1, "vnis": told})
+    assert speaker.parse({"state": "absent", "vnis": found}).on(both.on(None)).segments == [7]
 
 
 def test_segments_need_ipv4_between_their_hosts():

@@ -87,7 +87,6 @@ def value(rule):
 
 def options(spec):
     """Return a strategy for a dictionary of options: the required, and some of the others."""
-    # Options that are made for the tests of others, or would read files of this machine, are left out.
     must = {key: value(rule) for key, rule in spec.items() if rule.get("required")}
     may = {key: value(rule) for key, rule in spec.items() if not rule.get("required")}
     if not may:

@@ -45,10 +45,9 @@ def parse(text):
     saved = Saved()
     for line in text.splitlines():
         rule = _RULE.match(line)
-        words = line[1:].split()
-        if line.startswith(":") and len(words) > 1:
-            chain, policy = words[:2]
-            saved.policies[chain] = policy
+        if line.startswith(":"):
+            chain, _space, rest = line[1:].partition(" ")
+            saved.policies[chain] = rest.partition(" ")[0]
             saved.rules.setdefault(chain, [])
         elif rule:
             saved.rules.setdefault(rule[1], []).append(rule[2])

@@ -198,6 +198,10 @@ class NetworkManager:
         self._refuse(form)
         own = self._own(name)
         base, former = (own, None) if own else self._profile(name)
+        if self.made(name):
+            # The profile that makes it has its routes, too.
+            more = {"declared": declared, "added": added, "removed": removed}
+            return {texts.path(name): texts.existing(form, self._uuid(name), own, **more)}
         kind, metric = self._kind(name, base), self._metric((files.read(f"/sys/class/net/{name}/ifindex") or "").strip())
         text = texts.existing(form, self._uuid(name), base or "", former, kind, metric, declared, added, removed)
         return {} if not own and base is not None and texts.says_the_same(text, base) else {texts.path(name): text}
