@@ -91,6 +91,9 @@ COMMIT
         ("ACCEPT", "-A FORWARD -i n0 -j DROP", False),
         ("ACCEPT", "-A FORWARD ! -i lo -j DROP", True),
         ("ACCEPT", '-A FORWARD -m comment --comment "the end" -j DROP', True),
+        # Words of a match that nobody here knows, and that have no end.
+        ("ACCEPT", "-A FORWARD -m odd --words it's -j DROP", False),
+        ("ACCEPT", "-A FORWARD -m", False),
     ],
 )
 def test_would_iptables_drop(policy, rules, drops):

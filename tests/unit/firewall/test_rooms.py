@@ -648,6 +648,19 @@ def translators(kernel):
     return found | {"nft" for lines in kernel.tables.values() if any("masquerade4 masquerade" in line for line in lines)}
 
 
+def test_what_a_killed_run_has_left_of_iptables_goes_with_the_next(kernel, natnet):
+    """It was killed between its last rule and what it remembers of it."""
+    nat(kernel, natnet, backend="iptables")
+    with open(iptables.EXPECTED, encoding="utf-8") as handle:
+        remembered = handle.read()
+    nat(kernel, GONE, backend="iptables")
+    assert not os.path.exists(iptables.EXPECTED)
+    with open(iptables.EXPECTED, "w", encoding="utf-8") as handle:
+        handle.write(remembered)
+    assert not nat(kernel, GONE, backend="iptables", check=True)["changed"] and os.path.exists(iptables.EXPECTED)
+    assert not nat(kernel, GONE, backend="iptables")["changed"] and not os.path.exists(iptables.EXPECTED)
+
+
 def test_a_set_moves_to_iptables_and_back(kernel, natnet):
     policy(kernel, natnet)
     nat(kernel, natnet)

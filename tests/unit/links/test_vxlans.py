@@ -14,7 +14,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.virtnet.kvm.plugins.filter import stretch as filters
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import batch, declared, forms, iproute2, vxlans
-from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import vxlan_files
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import vxlan_files, vxlan_unit
 
 DEVICE = {
     "name": "vx0", "type": "vxlan", "state": "up", "mac": None, "mtu": 1450, "bridge": "b0", "description": forms.ALIAS,
@@ -115,6 +115,7 @@ def test_one_as_iproute2_tells_it(key, address):
         ({"peers": ["192.0.2.2", "192.0.2.2"]}, "peers[1]", "named twice"),
         ({"local": "192.0.2.2", "peers": ["192.0.2.2"]}, "peers[0]", "this host itself"),
         ({"peers": ["192.0.2.2", "2001:db8::2"]}, "peers[1]", "two IP versions"),
+        ({"peers": ["192.0.2.2"], "learning": False}, "peers", "a device that does not learn"),
     ],
 )
 def test_what_cannot_be_meant(item, option, says):
@@ -133,6 +134,33 @@ def test_its_file_is_one_that_the_shell_reads():
     assert vxlan_files.home(text) == "b0"
     assert vxlan_files.home(vxlan_files.entry({**DEVICE, "home": None})) is None
     subprocess.run(["/bin/sh", "-n"], input=vxlan_files.SCRIPT_TEXT, text=True, check=True)
+
+
+def test_the_unit_makes_it_and_puts_it_into_its_bridge(tmp_path):
+    """The script itself, with an ip(8) that only takes down what it is told."""
+    net, tools, folder = tmp_path / "net", tmp_path / "bin", tmp_path / "vxlan.d"
+    for path in (tools, folder, net / "b0" / "bridge", net / "b0" / "brif"):
+        path.mkdir(parents=True)
+    (tools / "ip").write_text(f'#!/bin/sh\n[ "$2" = monitor ] || [ "$1" = -o ] || echo "$@" >> {tmp_path}/calls\n')
+    (tools / "bridge").write_text(f'#!/bin/sh\necho bridge "$@" >> {tmp_path}/calls\n')
+    for tool in ("ip", "bridge"):
+        (tools / tool).chmod(0o755)
+    script = vxlan_files.SCRIPT_TEXT.replace("/sys/class/net", str(net)).replace(vxlan_files.FOLDER, str(folder))
+    script = script.replace("PATH=", f"PATH={tools}:").replace(f"{vxlan_files.RUN}", str(tmp_path / "run"))
+    # One by an older version of ours, which knew of one kind only, comes after one that is told of its peers.
+    old = "".join(line for line in vxlan_files.entry({**DEVICE, "peers": []}).splitlines(True) if "learning" not in line)
+    for name, text in (("vx0", vxlan_files.entry(TOLD)), ("vx1", old)):
+        (folder / name).write_text(text)
+    subprocess.run(["/bin/sh", "-c", script, "keep", "make"], check=True, timeout=30)
+    made = [line for line in (tmp_path / "calls").read_text().splitlines() if line.startswith("link add")]
+    assert [line.split("4789 ")[1] for line in made] == ["nolearning", "learning"]
+    for name in ("vx0", "vx1"):
+        (net / name).mkdir()
+    (tmp_path / "calls").unlink()
+    subprocess.run(["/bin/sh", "-c", script, "keep", "watch"], check=True, timeout=30)
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        "link set dev vx0 master b0", "link set dev vx0 type bridge_slave learning off", "link set dev vx1 master b0",
+    ]  # fmt: skip
 
 
 # -- from networks to devices ------------------------------------------------------------------------------------
@@ -272,6 +300,9 @@ def test_devices_of_networks():
             "bridge": "farbr0", "mtu": 1450,
         }
     ]  # fmt: skip
+    told = network({"local": "192.0.2.1", "peers": ["192.0.2.2"], "control": "evpn"}, bridge="farbr0")
+    [device] = filters.stretch_links([told])
+    assert (device["peers"], device["learning"]) == ([], False)
     gone = [{"name": "vx512eea46", "state": "absent"}]
     assert filters.stretch_links([{**item, "state": "absent"}]) == filters.stretch_links([{**item, "stretch": None}]) == gone
     assert filters.stretch_links([{"name": "n", "model": "nat", "addresses": ["10.1.0.1/24"]}]) == []
@@ -294,3 +325,56 @@ def test_the_peers_of_all_devices_are_read_by_one_process():
     room.host, room._forwarding = Host(), None
     assert [room._peers(name) for name in ("vx1", "vx2", "vx3")] == [["192.0.2.9", "192.0.2.10"], ["2001:db8::2"], []]
     assert asked == [["bridge", "-j", "fdb", "show"]]
+
+
+class Keeper:
+    """Stands for the unit: C(left) is whether it is there without a device."""
+
+    name, makes, moves, wanted_state = "systemd", (), False, "running"
+
+    def __init__(self, left=False):
+        self.left = lambda: left
+
+    def own(self, name):
+        return {}
+
+    def made(self, name):
+        return False
+
+
+def room(items, keeper=None, host=None):
+    made = vxlans.VxlanRoom(host, declared.parse(items, "vxlans"), keeper or Keeper())
+    made._forwarding, made._state = None, None
+    return made
+
+
+def test_what_others_tell_a_device_is_not_read():
+    class Host:
+        def run(self, *_command, **_more):
+            raise AssertionError("nobody need ask")
+
+    info = {"info_kind": "vxlan", "info_data": {"id": 7, "local": "192.0.2.1", "port": 4789, "learning": False}}
+    row = {"ifname": "vx0", "flags": [], "mtu": 1450, "link_type": "ether", "address": "02:00:00:00:00:01", "linkinfo": info}
+    form = room([], host=Host()).form(forms.links([row], [], [])["vx0"])
+    assert form["peers"] == [] and form["learning"] is False
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_a_unit_that_a_killed_run_has_left_goes_with_the_next(left):
+    plan = room([{"name": "vx0", "state": "absent"}], Keeper(left)).plan({})
+    assert [(op.kind, op.op, op.note) for op in plan.ops] == [("manager", "reload", "the unit has no device left")] * left
+
+
+@pytest.mark.parametrize("path", [None, "SCRIPT", "UNIT"])
+def test_what_is_left_of_the_unit(tmp_path, monkeypatch, path):
+    for name in ("SCRIPT", "UNIT", "FOLDER"):
+        monkeypatch.setattr(vxlan_files, name, str(tmp_path / name))
+    unit = vxlan_unit.VxlanUnit(None)
+    if path:
+        (tmp_path / path).write_text("somebody else's")
+        assert not unit.left()
+        (tmp_path / path).write_text(vxlan_files.HEADER)
+    assert unit.left() is bool(path)
+    (tmp_path / "FOLDER").mkdir()
+    (tmp_path / "FOLDER" / "vx0").touch()
+    assert not unit.left()
