@@ -43,7 +43,7 @@ test: ## Everything CI checks; ARGS='--list', '--only units,ruff', '--resume'
 test-full: ## What takes longer too; ARGS='--resume', '--shard 1/3'
 	@tests/run --full $(ARGS)
 
-faults: ## Break it on purpose: modules killed after each of their effects
+faults: ## Break it on purpose: modules killed after each effect, daemons and disks that fail, 200 cycles
 	@tests/run --full $(if $(findstring --only,$(ARGS)),,--only matrix-faults) $(ARGS)
 
 bench: ## Measure against libvirt-python and community.libvirt, in a lab host

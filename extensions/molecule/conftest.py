@@ -15,6 +15,7 @@ from testinfra.utils.ansible_runner import AnsibleRunner
 
 #: Files of tests that take long, look at one host each, and need nothing of each other: {scenario: their names, None for all}.
 SHARED_OUT = {
+    "faults": None,
     "guard": None,
     "modules": ("test_cycles.py", "test_flushed.py", "test_nat_kinds.py", "test_rates.py", "test_spoofing.py"),
 }

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import threading
 import urllib.parse
 
 try:
@@ -16,6 +18,49 @@ except ImportError:  # pragma: no cover - deps.require() answers for it
     libvirt = None
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, ConnectionLost, MissingDependency
+
+#: For how long a daemon may take to let somebody in, in seconds.
+OPEN_S = 30
+#: How often a daemon is asked whether it is alive, in seconds, and how many times without an answer before it counts as gone. A
+#: daemon that is busy answers all the same (virConnectSetKeepAlive).
+KEEPALIVE = (5, 5)
+
+
+@functools.cache
+def _event_loop():
+    """Run libvirt's event loop beside us, once: without one it asks nobody whether they are alive."""
+    libvirt.virEventRegisterDefaultImpl()
+
+    def loop():
+        with contextlib.suppress(libvirt.libvirtError):
+            while True:
+                libvirt.virEventRunDefaultImpl()
+
+    threading.Thread(target=loop, name="libvirt's events", daemon=True).start()
+
+
+def _open(uri):
+    """Return a connection; raise libvirtError, or MissingDependency if nothing comes of it for OPEN_S."""
+    answer = []
+
+    def ask():
+        try:
+            answer.append(libvirt.open(uri))
+        except libvirt.libvirtError as error:
+            answer.append(error)
+
+    # What hangs in libvirt's code can be left, but not interrupted.
+    asking = threading.Thread(target=ask, name="libvirt's answer", daemon=True)
+    asking.start()
+    asking.join(OPEN_S)
+    if not answer:
+        raise MissingDependency(
+            f"libvirt at {uri} has not let us in within {OPEN_S} s", "libvirt", None,
+            "It hangs. Look at its journal; guests go on running while it is restarted: systemctl restart libvirtd",
+        )  # fmt: skip
+    if isinstance(answer[0], libvirt.libvirtError):
+        raise answer[0]
+    return answer[0]
 
 
 class Daemon:
@@ -28,10 +73,14 @@ class Daemon:
     def __init__(self, uri):
         # libvirt prints each error to stderr unless told not to; they come back as exceptions anyway.
         libvirt.registerErrorHandler(lambda context, error: None, None)
+        _event_loop()
         try:
-            self.connection = libvirt.open(uri)
+            self.connection = _open(uri)
         except libvirt.libvirtError as error:
             raise refused(uri, error.get_error_message()) from error
+        # Not every driver of libvirt's has it; those without a daemon need none.
+        with contextlib.suppress(libvirt.libvirtError):
+            self.connection.setKeepAlive(*KEEPALIVE)
         self.uri = uri
 
     @property
@@ -60,7 +109,18 @@ class Daemon:
                 f"libvirt went away while {what}: {error.get_error_message()}", subject, None,
                 "When the daemon is back, run it again: it goes on from what is there.", **code,
             )  # fmt: skip
-        return CommandFailed(f"{what} failed: {error.get_error_message()}", subject, **code)
+        text = error.get_error_message()
+        return CommandFailed(f"{what} failed: {text}", subject, None, cure(text), **code)
+
+
+def cure(text):
+    """Return what cures an operation that failed with the message C(text), or None. Pure."""
+    if "No chain/target/match by that name" in text:
+        return (
+            "Somebody has flushed the firewall, and libvirt's own chains with it, which it makes anew only when it is restarted; "
+            "guests go on running: systemctl restart libvirtd"
+        )
+    return None
 
 
 def is_remote(uri):

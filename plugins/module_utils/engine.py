@@ -7,11 +7,14 @@
 from __future__ import annotations
 
 import abc
+import collections
 import contextlib
 import itertools
 import threading
+import time
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import (
+    CommandFailed,
     ConnectionLost,
     MissingDependency,
     VerificationFailed,
@@ -22,6 +25,8 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.safety import guard, g
 
 #: How many objects are worked on at once; libvirt takes five calls of one client at a time (max_client_requests).
 AT_ONCE = 4
+#: For how long those that are still worked on are waited for when all is over, in seconds.
+LEFT_AFTER_S = 5
 
 
 class Room(abc.ABC):
@@ -95,6 +100,17 @@ def difference(planned, found, path=""):
     return [f"{path} is {found!r}, not {planned!r}"]
 
 
+@contextlib.contextmanager
+def _in_words():
+    """Turn what a system call fails with, of a full disk say, into an error of ours."""
+    try:
+        yield
+    except PermissionError as error:
+        raise MissingDependency(f"no permission for {error.filename}: this needs root", cure="Set become: true.") from error
+    except OSError as error:
+        raise CommandFailed(f"{error.filename or 'a system call'}: {error.strerror or error}") from error
+
+
 def _groups(room, ops):
     """Return the operations in their order, as lists; those of one list may be carried out beside each other."""
     groups = []
@@ -102,6 +118,39 @@ def _groups(room, ops):
         group = list(found)
         groups += [group] if together else [[op] for op in group]
     return groups
+
+
+def _beside_each_other(work, jobs, over):
+    """Call C(work) with each of C(jobs), AT_ONCE of them at a time; when C(over) is set, those that hang are left where they are.
+
+    Of several calls over a connection that is lost libvirt 11.3 ends one, and leaves the others waiting for ever.
+    """
+    waiting, crashed = collections.deque(jobs), []
+
+    def take():
+        with contextlib.suppress(IndexError):
+            while True:
+                job = waiting.popleft()
+                try:
+                    work(job)
+                except BaseException as error:  # noqa: BLE001 - raised again below, in the thread of the module
+                    crashed.append(error)
+                    return
+
+    threads = [threading.Thread(target=take, daemon=True) for _number in range(min(AT_ONCE, len(jobs)))]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive() and not over.is_set():
+                thread.join(0.1)
+    finally:
+        over.set()
+    deadline = time.monotonic() + LEFT_AFTER_S
+    for thread in threads:
+        thread.join(max(0, deadline - time.monotonic()))
+    if crashed:
+        raise crashed[0]
 
 
 def _carry_out(room, ops):
@@ -118,7 +167,8 @@ def _carry_out(room, ops):
             if over.is_set():
                 return
             try:
-                room.apply(op)
+                with _in_words():
+                    room.apply(op)
                 outcomes[number] = None
             except VirtnetError as error:
                 outcomes[number] = error
@@ -132,16 +182,7 @@ def _carry_out(room, ops):
     if len(objects) == 1:
         work(next(iter(objects.values())))
     else:
-        from concurrent import futures
-
-        with futures.ThreadPoolExecutor(AT_ONCE) as pool:
-            try:
-                jobs = [pool.submit(work, rows) for rows in objects.values()]
-                futures.wait(jobs)
-            finally:
-                over.set()
-        for job in jobs:
-            job.result()
+        _beside_each_other(work, list(objects.values()), over)
     return [(ops[number], outcomes[number]) for number in sorted(outcomes)]
 
 
@@ -175,7 +216,8 @@ def _put_back(room, done, op, error):
     for earlier in reversed([one for one in done if (one.kind, one.name) == (op.kind, op.name)]):
         # The first error is the one to tell; a second one while putting back is told beside it.
         try:
-            room.revert(earlier)
+            with _in_words():
+                room.revert(earlier)
         except VirtnetError as second:
             error.details.setdefault("not_reverted", []).append(f"{earlier.op}: {second}")
     return [one for one in done if (one.kind, one.name) != (op.kind, op.name)]
@@ -200,7 +242,8 @@ def _abandon(armed, error):
     """Take the rest of a guarded change back: half of it is not what anybody is reached by."""
     try:
         if error.details.get("changed", False) or "not_reverted" in error.details:
-            armed.restore(guard_text.FAILED)
+            with _in_words():
+                armed.restore(guard_text.FAILED)
             error.details.update(changed=False, done=[])
             if "put back" not in error.problem:
                 error.problem += "; everything was put back"
@@ -243,17 +286,19 @@ def converge(room, host, check_mode):
         if plan.changed and not check_mode:
             armed = room.arm(plan)
             try:
-                journal.record(room.baseline(before, plan))
-                after = realise(room, plan)
-                room.prove(plan)
-                room.finish(plan)
+                with _in_words():
+                    journal.record(room.baseline(before, plan))
+                    after = realise(room, plan)
+                    room.prove(plan)
+                    room.finish(plan)
             except VirtnetError as error:
                 if armed is not None:
                     _abandon(armed, error)
                 raise
     if not check_mode:
         try:
-            room.settle(plan)
+            with _in_words():
+                room.settle(plan)
         except VirtnetError as error:
             error.details["changed"] = plan.changed
             raise
@@ -270,10 +315,6 @@ def converge(room, host, check_mode):
     return result, plan.warnings + [str(error) for error in plan.unmet]
 
 
-def _no_permission(error):
-    return MissingDependency(f"no permission for {error.filename}: this needs root", cure="Set become: true.")
-
-
 def _given(value):
     """Return parameters without what was not given: of hundreds of networks, nulls are most of what Ansible would carry back."""
     if isinstance(value, dict):
@@ -285,11 +326,10 @@ def run_module(module, build):
     """Run a module: C(build(host)) returns its Room; errors become fail_json, the result exit_json."""
     host = Host(module.run_command)
     try:
-        result, warnings = converge(build(host), host, module.check_mode)
+        with _in_words():
+            result, warnings = converge(build(host), host, module.check_mode)
     except VirtnetError as error:
         module.fail_json(**error.as_result())
-    except PermissionError as error:
-        module.fail_json(**_no_permission(error).as_result())
     for warning in warnings:
         module.warn(warning)
     if not module._diff:
@@ -305,17 +345,16 @@ def plan_module(module, build, parts):
     host = Host(module.run_command)
     pending, actions = dict.fromkeys(parts, False), []
     try:
-        rooms, more = build(host)
-        for part, room in rooms:
-            result, warnings = converge(room, host, True)
-            pending[part] = result["changed"]
-            actions += result["actions"]
-            for warning in warnings:
-                module.warn(warning)
+        with _in_words():
+            rooms, more = build(host)
+            for part, room in rooms:
+                result, warnings = converge(room, host, True)
+                pending[part] = result["changed"]
+                actions += result["actions"]
+                for warning in warnings:
+                    module.warn(warning)
     except VirtnetError as error:
         module.fail_json(**error.as_result())
-    except PermissionError as error:
-        module.fail_json(**_no_permission(error).as_result())
     module.exit_json(
         changed=False, pending=pending, actions=actions, **more, invocation={"module_args": _given(module.params)}
     )

@@ -52,7 +52,10 @@ class Host:
             raise MissingDependency(
                 f"the command {command[0]} is not there",
                 subject=subject,
-                cure="Run the role virtnet.kvm.kvm_host, or install it.",
+                # The PATH of who is not root often lacks what is there.
+                cure="Run the role virtnet.kvm.kvm_host, or install it."
+                if os.geteuid() == 0
+                else "Set become: true; if it is missing then as well, run the role virtnet.kvm.kvm_host.",
             ) from error
         if check and rc != 0:
             raise CommandFailed(
@@ -73,7 +76,10 @@ class Host:
         """
         folder = own_run()
         os.makedirs(folder, mode=0o755, exist_ok=True)
-        with open(os.path.join(folder, "lock"), "a", encoding="utf-8") as handle:
+        # Who can open it can hold it, and have root's runs wait.
+        handle = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(handle, 0o600)
             deadline = time.monotonic() + wait_s
             while True:
                 try:
@@ -89,6 +95,8 @@ class Host:
                         ) from error
                     time.sleep(0.05)
             yield
+        finally:
+            os.close(handle)
 
     @staticmethod
     def sysctl_path(key):

@@ -289,8 +289,8 @@ actions:
     op:
       description:
         - One of define, adopt, create, start, stop, update, restart, autostart, undefine; plug, which puts back the NICs of
-          guests that somebody's C(virsh net-destroy) left in no bridge; and clear, which removes the bridge that libvirt left
-          when it was killed while it started the network.
+          guests that somebody's C(virsh net-destroy) left in no bridge; serve, which has libvirt start the network's dnsmasq
+          that had ended; and clear, which removes the bridge that libvirt left when it was killed while it started the network.
       type: str
       returned: always
     effect:

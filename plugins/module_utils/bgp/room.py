@@ -199,8 +199,8 @@ class BgpRoom(Room):
                 args["daemons"] = frr_text.with_daemon(self._list, False)
                 stop = "bgpd"
         was_enabled, was_active = self._journal.get(_SERVICE, (True, True))
+        others = frr_text.others_start(self._list) + (["bgpd"] if stop is None else [])
         if not was_active and self._active:
-            others = frr_text.others_start(self._list) + (["bgpd"] if stop is None else [])
             if others:
                 warnings.append(f"FRR stays up, for {', '.join(others)}.")
             else:
@@ -208,7 +208,8 @@ class BgpRoom(Room):
         conf = None if self._conf is None else self._file_read.rest
         if self._journal.get(_CONF, True) is False and not (conf or "").strip():
             conf = None
-        args.update(conf=conf, stop=stop, disable=stop == "FRR" and self._enabled and not was_enabled)
+        # Also where it does not run any more: somebody, or a run that failed, has stopped it.
+        args.update(conf=conf, stop=stop, disable=self._enabled and not was_enabled and (was_active or not others))
         notes = {"FRR": "stops FRR", "bgpd": "stops bgpd; FRR's other daemons go on"}
         return Plan({}, [Op(NAME, NAME, "remove", "live", note=notes.get(stop or "", ""), args=args)], warnings)
 

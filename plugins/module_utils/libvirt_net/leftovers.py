@@ -14,10 +14,7 @@ import json
 import os
 import signal
 
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition
-
-#: Where libvirt has its configuration of a network's dnsmasq, and so what that is started with.
-CONFIGURATION = "/var/lib/libvirt/dnsmasq/{name}.conf"
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, dnsmasq
 
 
 def bridge(host, found):
@@ -43,11 +40,7 @@ def bridge(host, found):
 
 def clear(host, network, link):
     """End the dnsmasq of a network that does not run, and remove its bridge."""
-    argument = f"--conf-file={CONFIGURATION.format(name=network)}".encode()
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for pid in dnsmasq.running().get(network, ()):
         with contextlib.suppress(OSError):
-            with open(f"/proc/{pid}/cmdline", "rb") as handle:
-                words = handle.read().split(b"\0")
-            if os.path.basename(words[0]) == b"dnsmasq" and argument in words:
-                os.kill(int(pid), signal.SIGTERM)
+            os.kill(pid, signal.SIGTERM)
     host.run(["ip", "link", "del", "dev", link], what="removing the bridge that was left over", subject=network)

@@ -244,9 +244,7 @@ class ForwardingRoom(Room):
         return {f"{_JOURNAL}{key}": self._host.sysctl(key) for op in plan.ops for key in op.args["running"]}
 
     def apply(self, op):
-        for key, value in op.args["running"].items():
-            if self._host.sysctl(key) != value:
-                self._host.set_sysctl(key, value)
+        # The file first: that is what can fail.
         present = sysctl.parse(files.read(FILE) or "")
         of_others = {key: value for key, value in present.items() if key not in op.args["target"].of(present)}
         settings = {**of_others, **op.args["file"]}
@@ -256,6 +254,9 @@ class ForwardingRoom(Room):
             files.write(FILE, sysctl.render({key: settings[key] for key in order}), mode=0o644)
         else:
             files.remove(FILE)
+        for key, value in op.args["running"].items():
+            if self._host.sysctl(key) != value:
+                self._host.set_sysctl(key, value)
 
     def finish(self, plan):
         if self._absent:

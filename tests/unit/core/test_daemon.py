@@ -24,6 +24,14 @@ def test_a_refused_connection_says_what_cures_it(message, cure):
     assert cure in error.cure
 
 
+def test_a_flushed_firewall_is_cured_by_a_restart():
+    """As libvirt 9.0 and 11.3 say it."""
+    for words in ("apply firewall rules /usr/sbin/", "run firewall command "):
+        text = f"internal error: Failed to {words}iptables -w --table filter --insert LIBVIRT_INP --in-interface br0"
+        assert "restart libvirtd" in daemon.cure(f"{text}: iptables: No chain/target/match by that name.")
+    assert daemon.cure("internal error: Network is already in use by interface br0") is None
+
+
 @pytest.mark.parametrize(
     ("uri", "remote", "session"),
     [

@@ -10,7 +10,13 @@ import time
 
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import engine
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, ConnectionLost, VerificationFailed
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import (
+    CommandFailed,
+    ConnectionLost,
+    MissingDependency,
+    VerificationFailed,
+)
+from ansible_collections.virtnet.kvm.plugins.module_utils.host import Host
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 
 
@@ -256,3 +262,42 @@ def test_an_error_that_is_nobodys_ends_all_threads():
     with pytest.raises(ZeroDivisionError, match="no n3"):
         engine.converge(room, NoHost(), False)
     assert not room.busy and len(room.have) < len(MANY)
+
+
+def test_calls_that_hang_with_a_lost_connection_are_left(monkeypatch):
+    """As libvirt leaves them, when its daemon falls silent under several."""
+    monkeypatch.setattr(engine, "LEFT_AFTER_S", 0.1)
+    for_ever = threading.Event()
+    room = Beside(MANY, broken={("n7", "add0")}, error=ConnectionLost)
+    real = room.apply
+    room.apply = lambda op: for_ever.wait() if op.name in ("n5", "n6") else real(op)
+    try:
+        with pytest.raises(ConnectionLost, match="no n7"):
+            engine.converge(room, NoHost(), False)
+    finally:
+        for_ever.set()
+
+
+def test_a_full_disk_is_told_and_what_was_begun_is_put_back():
+    room = Counters({"a": 0, "b": 0}, {"a": 2, "b": 1})
+    real = room.apply
+
+    def apply(op):
+        if (op.name, op.op) == ("a", "add1"):
+            raise OSError(28, "No space left on device", "/run/virtnet/x")
+        real(op)
+
+    room.apply = apply
+    with pytest.raises(CommandFailed, match=r"^a: /run/virtnet/x: No space left on device$"):
+        engine.converge(room, NoHost(), False)
+    assert room.have == {"a": 0, "b": 1}
+
+
+def test_who_is_not_root_is_told_to_become_it(monkeypatch):
+    def run_command(command, **options):
+        raise FileNotFoundError(2, "No such file or directory", command[0])
+
+    for user, cure in ((0, "Run the role"), (1000, "Set become: true")):
+        monkeypatch.setattr("os.geteuid", lambda user=user: user)
+        with pytest.raises(MissingDependency, match=f"^the command nft is not there. {cure}"):
+            Host(run_command).run(["nft", "list"])

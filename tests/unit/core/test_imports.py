@@ -121,6 +121,7 @@ KIND = {
     "libvirt_net/definition/xml": "pure",
     "libvirt_net/describe": "pure",
     "libvirt_net/features": "pure",
+    "libvirt_net/dnsmasq": "effects",
     "libvirt_net/leftovers": "effects",
     "libvirt_net/live": "pure",
     "libvirt_net/networks": "effects",

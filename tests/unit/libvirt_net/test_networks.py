@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import engine, models
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, replug
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, dnsmasq, replug
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Found, Nic
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.networks import NetworkRoom
 
@@ -76,6 +79,10 @@ class Libvirt:
         with self._call("stop", name) as one:
             one["active"] = False
 
+    def update_live(self, name, updates):
+        with self._call("update", name) as one:
+            one.setdefault("updates", []).extend(updates)
+
     def set_autostart(self, name, value):
         with self._call("autostart", name) as one:
             one["autostart"] = value
@@ -104,8 +111,16 @@ class Host:
         return 0, json.dumps(rows), ""
 
 
+class Everybody:
+    """Whose dnsmasq runs, if nobody's has ended."""
+
+    def __contains__(self, name):
+        return True
+
+
 @pytest.fixture(autouse=True)
 def no_journal(monkeypatch):
+    monkeypatch.setattr(dnsmasq, "running", Everybody)
     monkeypatch.setattr(engine.journal, "record", lambda entries: None)
 
 
@@ -196,6 +211,53 @@ def test_guests_that_are_in_no_bridge_are_put_back(monkeypatch, state):
             monkeypatch.setattr(Libvirt, word, True)
             assert "plug" not in [one["op"] for one in converge(libvirt, 1)["actions"]]
             monkeypatch.setattr(Libvirt, word, False)
+
+
+def test_a_network_that_has_lost_its_dnsmasq_gets_a_new_one(monkeypatch):
+    libvirt = Libvirt()
+    converge(libvirt, 2)
+    monkeypatch.setattr(dnsmasq, "running", lambda: {"n0": [7]})
+    (action,) = converge(libvirt, 2)["actions"]
+    assert (action["name"], action["op"], action["effect"]) == ("n1", "serve", "live")
+    (_add, command, _index, xml), (_delete, undone, _index, same) = libvirt.networks["n1"]["updates"]
+    assert (command, undone) == ("add", "delete")
+    assert xml == same
+    # Of a daemon elsewhere, and of a user's own, that cannot be seen from here.
+    for word in ("remote", "unprivileged"):
+        monkeypatch.setattr(Libvirt, word, True)
+        assert converge(libvirt, 2)["actions"] == []
+        monkeypatch.setattr(Libvirt, word, False)
+    # A start has libvirt start it as well.
+    libvirt.networks["n1"]["active"] = False
+    assert [one["op"] for one in converge(libvirt, 2)["actions"]] == ["start"]
+
+
+def test_a_network_that_serves_nothing_needs_no_dnsmasq():
+    served = {"forward": "nat", "addresses": ["10.0.0.1/24"], "dhcp": None, "dns": {"enabled": True}}
+    silent = {**served, "dns": {"enabled": False}}
+    assert dnsmasq.needed(served)
+    assert dnsmasq.needed({**silent, "dhcp": {"ranges": [{}], "reservations": []}})
+    assert not dnsmasq.needed(silent)
+    assert not dnsmasq.needed({**silent, "dhcp": {"ranges": [], "reservations": []}})
+    assert not dnsmasq.needed({**served, "addresses": []})
+    assert not dnsmasq.needed({**served, "forward": "bridge"})
+
+
+def test_a_dnsmasq_is_known_by_what_it_reads(monkeypatch):
+    monkeypatch.undo()
+    words = ["dnsmasq", "-c", "import time; time.sleep(60)", "--conf-file=/var/lib/libvirt/dnsmasq/of a test.conf"]
+    with subprocess.Popen(words, executable=sys.executable) as process:
+        try:
+            deadline = time.monotonic() + 20
+            while "of a test" not in dnsmasq.running() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert dnsmasq.running()["of a test"] == [process.pid]
+            # That of a container on this host, which has another daemon.
+            real = os.readlink
+            monkeypatch.setattr(os, "readlink", lambda path: "net:[1]" if path == "/proc/self/ns/net" else real(path))
+            assert "of a test" not in dnsmasq.running()
+        finally:
+            process.kill()
 
 
 def test_a_network_that_is_to_be_stopped_puts_nobody_back(monkeypatch):

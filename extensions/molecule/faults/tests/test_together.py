@@ -6,10 +6,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import subprocess
 import time
 
 import pytest
@@ -31,32 +27,6 @@ CASES = {
     "virt_net_model": (POLICY, GONE), "net_policy": (POLICY, GONE), "host_bridge": (BRIDGES, NO_BRIDGES),
     "nat_rule": (RULES, NO_RULES),
 }  # fmt: skip
-
-
-class Controllers:
-    """Calls of modules by processes of their own, as controllers that know nothing of each other."""
-
-    def __init__(self, request, host):
-        self.inventory, self.name = request.config.getoption("--ansible-inventory"), host.backend.host
-
-    def start(self, module, arguments):
-        command = ["ansible", self.name, "-i", self.inventory, "-m", f"virtnet.kvm.{module}", "-a", json.dumps(arguments), "-o"]
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
-        )  # fmt: skip
-
-    @staticmethod
-    def result(process):
-        text = process.communicate(timeout=200)[0]
-        found = re.search(r"(?:SUCCESS|CHANGED|FAILED!?)[^{]*(\{.*\})", text, flags=re.DOTALL)
-        assert found, text
-        return json.loads(found[1])
-
-
-@pytest.fixture
-def controllers(request, host):
-    return Controllers(request, host)
 
 
 @pytest.mark.parametrize("module", CASES)

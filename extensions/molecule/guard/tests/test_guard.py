@@ -83,6 +83,10 @@ def test_the_controller_dies(host, modules, before):
     with controller(host, "host_bridge", {**IN, "confirm_timeout": WINDOW_S}) as process:
         until(lambda: open_change(host))
         kill(process)
+    # What takes the change back runs as root: nobody else may write it.
+    folder = "/var/lib/virtnet/guard /run/systemd/transient/virtnet-guard*"
+    assert "guard" in console(host, f"find {folder}")
+    assert console(host, f"find {folder} \\( ! -user root -o -perm /022 \\) ! -type l").strip() == ""
     # Nobody else changes the host meanwhile.
     result = modules("tap_iface", taps=[{"name": "grdtap0"}])
     assert result["failed"] and "waits for its confirmation" in result["msg"], result

@@ -1,0 +1,75 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Hosts: what the labs' plays cost on three hosts at once, against one of them, proofs and guests included.
+
+All hosts are on this machine, so their processors are its own: time that grows less than the hosts' number shows that nothing
+waits for its turn, and processor time that grows no more than it, that nothing is done over and over.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+PLAYBOOKS = Path(__file__).resolve().parents[1] / "playbooks"
+PLAYS = ("nat_lab", "routed_lab")
+COUNTS = (1, 3)
+PHASES = ("first", "rerun", "removal")
+HERTZ = 100  # of /proc/stat (proc(5), USER_HZ)
+
+
+def _busy():
+    """Return the seconds that all processors of this machine have worked: user, nice, system, irq and softirq of proc(5)."""
+    with open("/proc/stat", encoding="ascii") as handle:
+        fields = [int(word) for word in handle.readline().split()[1:]]
+    return sum(fields[place] for place in (0, 1, 2, 5, 6)) / HERTZ
+
+
+def commands(lab, play, count):
+    """Return {phase: command} for the first C(count) hosts of the lab, its gateway and the machine outside."""
+    names = [*(f"kvm{number + 1}" for number in range(count)), "outside1", "gateway1"]
+
+    def playbook(name):
+        return ["ansible-playbook", "-i", str(lab.inventory), str(PLAYBOOKS / f"{name}.yml"), "--limit", ",".join(names)]
+
+    return {"first": playbook(play), "rerun": playbook(play), "removal": playbook("teardown")}
+
+
+def measure(lab, rounds, timed):
+    """Return {play: {hosts: {phase: median of seconds, "first, processors": the same of what they worked}}}."""
+    times = {play: {count: {} for count in COUNTS} for play in PLAYS}
+    for number in range(rounds):
+        for play in PLAYS:
+            for count in COUNTS:
+                for phase, command in commands(lab, play, count).items():
+                    time.sleep(3)  # what ended still ends
+                    busy = _busy()
+                    seconds = timed(command)
+                    busy = _busy() - busy
+                    times[play][count].setdefault(phase, []).append(seconds)
+                    times[play][count].setdefault(f"{phase}, processors", []).append(busy)
+                    print(
+                        f"  {play} on {count} round {number + 1}/{rounds}: {phase} {seconds:.1f} s, processors {busy:.1f} s",
+                        flush=True,
+                    )
+    return {
+        play: {count: {phase: statistics.median(one) for phase, one in rows.items()} for count, rows in counts.items()}
+        for play, counts in times.items()
+    }
+
+
+def table(results):
+    head = f"{'one host':>10} {'three':>10} {'of one':>8}   {'processors':>10} {'three':>10} {'of one':>8}"
+    lines = ["", f"{'play':12} {'phase':10} {head}"]
+    for play, counts in results.items():
+        one, three = (counts[count] for count in COUNTS)
+        for phase in PHASES:
+            worked = f"{phase}, processors"
+            lines.append(
+                f"{play:12} {phase:10} {one[phase]:8.1f} s {three[phase]:8.1f} s {three[phase] / one[phase]:7.2f}x"
+                f"   {one[worked]:8.1f} s {three[worked]:8.1f} s {three[worked] / one[worked]:7.2f}x"
+            )
+    return "\n".join(lines)

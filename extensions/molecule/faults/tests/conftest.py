@@ -1,0 +1,87 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the tests of faults share. Without VIRTNET_TEST_MATRIX a few of them are the short form, each on one of the two hosts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+SNAPSHOT = Path(__file__).resolve().parents[2] / "files" / "host_snapshot.py"
+
+#: The short form: a bit of everything, in two minutes. The whole takes hours.
+SHORT = {
+    ("test_after_each_operation", "rules"), ("test_after_each_operation", "taps"), ("test_libvirt_is_stopped", "networks"),
+    ("test_a_disk_that_takes_nothing", "/etc read-only rules"), ("test_a_disk_that_takes_nothing", "/etc full taps"),
+    ("test_files_are_roots", "policies"), ("test_a_user_becomes_root", "rules"), ("test_dnsmasq_ends", "TERM"),
+    ("test_opposite_wishes", "nat_rule"), ("test_a_run_waits_for_another", ""),
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(config, items):
+    if os.environ.get("VIRTNET_TEST_MATRIX"):
+        return
+    # A test's parameters come after its host.
+    chosen = [item for item in items if (item.originalname, item.callspec.id.partition("-")[2]) in SHORT]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
+class Controllers:
+    """Calls of modules by processes of their own, as controllers that know nothing of each other."""
+
+    def __init__(self, request, host):
+        self.inventory, self.name = request.config.getoption("--ansible-inventory"), host.backend.host
+
+    def start(self, module, arguments, *options):
+        command = ["ansible", self.name, "-i", self.inventory, "-m", f"virtnet.kvm.{module}", "-a", json.dumps(arguments), "-o"]
+        command += options
+        # No pipe: ssh(1) stays for the next call, and would keep it open.
+        told = tempfile.TemporaryFile("w+")  # noqa: SIM115 - result() closes it
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=told, stderr=subprocess.STDOUT, env={**os.environ, "ANSIBLE_NOCOLOR": "1"}
+        )
+        return process, told
+
+    @staticmethod
+    def result(call):
+        """Return a call's result; however it ends, it ends within minutes, and not in a traceback."""
+        process, told = call
+        with told:
+            try:
+                process.wait(timeout=200)
+            finally:
+                process.kill()
+            told.seek(0)
+            text = told.read()
+        assert "Traceback" not in text, text
+        found = re.search(r"(?:SUCCESS|CHANGED|FAILED!?)[^{]*(\{.*\})", text, flags=re.DOTALL)
+        assert found, text
+        result = json.loads(found[1])
+        return dict(result, failed="actions" not in result)
+
+
+@pytest.fixture
+def controllers(request, host):
+    return Controllers(request, host)
+
+
+@pytest.fixture(scope="module")
+def lan(host):
+    """The host's own address on the LAN."""
+    return json.loads(host.check_output("ip -j -4 address show dev eth0"))[0]["addr_info"][0]["local"]
+
+
+@pytest.fixture
+def snapshot(host):
+    """A function that returns all of the host that the collection could change."""
+    text = SNAPSHOT.read_text()
+    return lambda: json.loads(host.check_output(f"python3 - <<'END'\n{text}\nEND"))

@@ -1,0 +1,135 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Daemons that are stopped, killed, restarted or hang while modules need them: an error or success, and the next run mends it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from fault_cases import CASES, differences, filled, taken_back
+
+ALL = bool(os.environ.get("VIRTNET_TEST_MATRIX"))
+SOCKETS = "libvirtd.service libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket"
+#: Whom a fault hits, once a call is on its way, and whom that may concern: how to do it again and again, and what mends it.
+FAULTS = {
+    "libvirtd killed": ("systemctl kill -s KILL libvirtd", "", ("networks", "policies")),
+    "libvirtd restarted": ("systemctl restart libvirtd", "", ("networks", "policies", "rules")),
+    "networkd restarted": ("systemctl restart systemd-networkd", "", ("bridges", "interfaces", "taps", "vxlans")),
+    "networkd killed": ("systemctl kill -s KILL systemd-networkd", "", ("bridges", "interfaces")),
+    # libvirt's own rules go with all others, and only a restart of it makes them anew.
+    "nft flushed": ("nft flush ruleset", "systemctl restart libvirtd", ("policies", "rules", "networks")),
+    "FRR restarted": ("systemctl try-restart frr", "", ("bgp",)),
+}  # fmt: skip
+CHOSEN = [(fault, case) for fault, (_break, _mend, cases) in FAULTS.items() for case in cases[: None if ALL else 1]]
+#: After how many seconds of a call it happens: its connection takes a while.
+MOMENTS = (0.6, 0.9, 1.2, 1.6) if ALL else (0.8, 1.2)
+
+
+@pytest.mark.parametrize(("fault", "case"), CHOSEN, ids=[f"{fault} {case}" for fault, case in CHOSEN])
+def test_in_the_middle_of_a_call(host, modules, controllers, snapshot, table, lan, fault, case):
+    breaks, mends, _cases = FAULTS[fault]
+    case = CASES[case]
+    steps, absent = [filled(one, lan) for one in case.steps], filled(case.absent, lan)
+    for command in case.before:
+        host.run_test(command)
+    ends = []
+    try:
+        before = snapshot()
+        for moment in MOMENTS:
+            for wanted in [*steps, absent]:
+                call = controllers.start(case.module, wanted)
+                host.run(f"sleep {moment}; {breaks}; {mends or 'true'}")
+                ends.append("error" if controllers.result(call)["failed"] else "done")
+                settled(host)
+                modules.run(case.module, **wanted)
+                assert not modules.run(case.module, **wanted)["changed"]
+        taken_back(case, modules, absent)
+        assert differences(before, snapshot()) == []
+    finally:
+        host.run(mends or "true")
+        settled(host)
+        modules(case.module, **absent)
+        for command in case.after:
+            host.run(command)
+    told = f"{ends.count('done')} done, {ends.count('error')} told as errors"
+    table("daemons, in the middle of a call", [f"{fault:20} {case.module:16} {told}: survived"])
+
+
+def settled(host):
+    """Wait until the daemons are back, and links have their addresses."""
+    host.run(
+        "systemctl reset-failed; for n in $(seq 100); do systemctl is-active -q systemd-networkd libvirtd.socket &&"
+        " networkctl status eth0 | grep -q 'State: routable' && break; sleep 0.1; done"
+    )
+
+
+@pytest.mark.parametrize("case", ["networks"])
+def test_libvirt_is_stopped(host, modules, snapshot, table, lan, case):
+    case = CASES[case]
+    steps = [filled(one, lan) for one in case.steps]
+    before = snapshot()
+    try:
+        host.run_test(f"systemctl stop {SOCKETS}")
+        for wanted in [*steps, case.absent]:
+            assert "libvirt does not answer" in modules.refused(case.module, **wanted)
+        host.run_test("systemctl start libvirtd.socket")
+        modules.run(case.module, **steps[0])
+        taken_back(case, modules, case.absent)
+        assert differences(before, snapshot()) == []
+    finally:
+        host.run("systemctl start libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd.service")
+    table("daemons that do not answer", [f"{'libvirtd stopped':20} {case.module:16} told as an error: survived"])
+
+
+@pytest.mark.parametrize("hangs", ["before", "during"])
+def test_libvirt_hangs(host, modules, controllers, snapshot, table, lan, hangs):
+    """Stopped as by a debugger: it takes calls, and answers none."""
+    case = CASES["networks"]
+    before = snapshot()
+    stop, go_on = (f"systemctl kill -s {signal} libvirtd" for signal in ("STOP", "CONT"))
+    try:
+        modules.run("virt_net_info")
+        if hangs == "before":
+            host.run_test(stop)
+        call = controllers.start(case.module, case.steps[0])
+        if hangs == "during":
+            # As soon as it has something to do.
+            host.run(f"for n in $(seq 400); do test -e /etc/libvirt/qemu/networks/flta.xml && break; sleep 0.02; done; {stop}")
+        result = controllers.result(call)
+        assert result["failed"]
+        assert "libvirt" in result["msg"]
+        host.run_test(go_on)
+        modules.run(case.module, **case.steps[0])
+        assert not modules.run(case.module, **case.steps[0])["changed"]
+        taken_back(case, modules, case.absent)
+        assert differences(before, snapshot()) == []
+    finally:
+        host.run(go_on)
+        modules(case.module, **case.absent)
+    table("daemons that do not answer", [f"{f'libvirtd hangs {hangs}':20} {case.module:16} told as an error: survived"])
+
+
+@pytest.mark.parametrize("signal", ["KILL", "TERM"])
+def test_dnsmasq_ends(host, modules, snapshot, table, signal):
+    """libvirt does not notice; the next run has it started, and the network itself is not touched."""
+    case = CASES["networks"]
+    wanted, before = case.steps[0], snapshot()
+    try:
+        modules.run(case.module, **wanted)
+        index = host.check_output("cat /sys/class/net/flt1/ifindex")
+        host.run_test(f"pkill -{signal} -f '^[^ ]*dnsmasq .*/flta.conf'; sleep 0.3; ! pgrep -f '^[^ ]*dnsmasq .*/flta.conf'")
+        predicted, real = modules.run(case.module, check=True, **wanted), modules.run(case.module, **wanted)
+        assert [(one["name"], one["op"]) for one in real["actions"]] == [("flta", "serve")]
+        assert predicted["actions"] == real["actions"]
+        assert host.run("pgrep -f '^[^ ]*dnsmasq .*/flta.conf'").rc == 0
+        assert host.check_output("cat /sys/class/net/flt1/ifindex") == index
+        assert "virtnet-nobody" not in host.check_output("virsh net-dumpxml flta; cat /var/lib/libvirt/dnsmasq/flta.*")
+        assert not modules.run(case.module, **wanted)["changed"]
+        taken_back(case, modules, case.absent)
+        assert differences(before, snapshot()) == []
+    finally:
+        modules(case.module, **case.absent)
+    table("daemons that do not answer", [f"{f'dnsmasq {signal}':20} {case.module:16} started by the next run: survived"])

@@ -1,0 +1,98 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Disks that take nothing more: a clear error and a host as before, or success; with room again the next run converges."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fault_cases import CASES, differences, filled, taken_back
+
+#: How a folder of the system's becomes one that takes no new file: a copy of it in memory, whose size (or number of files) is
+#: what is in it already; or the same, read-only.
+FULL = (
+    "mkdir -p /run/virtnet-disk && mount -t tmpfs -o mode=0755 none /run/virtnet-disk && cp -a {folder} /run/virtnet-disk/copy"
+    " && mount -o remount,{limit} /run/virtnet-disk && (cat /dev/zero > /run/virtnet-disk/.filler 2>/dev/null; true)"
+    " && mount --bind /run/virtnet-disk/copy {folder}"
+)
+#: What was done to the copy is done to the folder itself: a disk that has room again has it, too.
+KEPT = (
+    "cp -a /run/virtnet-disk/copy/. {folder}/; cd {folder} && find . -mindepth 1 ! -type d"
+    " | while read -r f; do test -e /run/virtnet-disk/copy/$f -o -L /run/virtnet-disk/copy/$f || rm $f; done"
+)
+DISKS = {
+    "/etc full": FULL.format(folder="/etc", limit="size=$(($(du -s --block-size=4096 /run/virtnet-disk | cut -f1) * 4 + 64))k"),
+    "/etc out of inodes": FULL.format(
+        folder="/etc", limit="nr_inodes=$(($(df --output=iused /run/virtnet-disk | tail -n 1) + 1))"
+    ),
+    "/etc read-only": "mount --bind /etc /etc && mount -o remount,ro,bind /etc",
+    "/var/lib full": FULL.format(
+        folder="/var/lib/virtnet", limit="size=$(($(du -s --block-size=4096 /run/virtnet-disk | cut -f1) * 4 + 8))k"
+    ),
+    "/var/lib read-only": "mount --bind /var/lib/virtnet /var/lib/virtnet && mount -o remount,ro,bind /var/lib/virtnet",
+}
+CHOSEN = [(disk, case) for disk in DISKS for case in CASES]
+
+
+@pytest.fixture
+def disk(host):
+    """A function that breaks a disk, and one that mends it."""
+    folders = []
+
+    def broken(name):
+        folder = "/etc" if name.startswith("/etc") else "/var/lib/virtnet"
+        host.run_test("mkdir -p /var/lib/virtnet")
+        folders.append(folder)
+        host.run_test(DISKS[name])
+
+    def mended():
+        while folders:
+            folder = folders.pop()
+            host.run(f"umount {folder}; test -d /run/virtnet-disk/copy && ({KEPT.format(folder=folder)})")
+            host.run("umount -l /run/virtnet-disk; rmdir /run/virtnet-disk")
+        host.run("rmdir /var/lib/virtnet")
+
+    yield broken, mended
+    mended()
+
+
+@pytest.mark.parametrize(("name", "case"), CHOSEN, ids=[f"{disk} {case}" for disk, case in CHOSEN])
+def test_a_disk_that_takes_nothing(host, modules, disk, snapshot, table, lan, name, case):
+    broken, mended = disk
+    case = CASES[case]
+    steps, absent = [filled(one, lan) for one in case.steps], filled(case.absent, lan)
+    for command in case.before:
+        host.run_test(command)
+    try:
+        first = snapshot()
+        ends = []
+        for number, wanted in enumerate([*steps, absent]):
+            for earlier in steps[:number]:
+                modules.run(case.module, **earlier)
+            before = snapshot()
+            broken(name)
+            try:
+                result = modules(case.module, **wanted)
+                assert "Traceback" not in json.dumps(result), result
+                now = snapshot()
+            finally:
+                mended()
+            ends.append("error" if result["failed"] else "done")
+            if result["failed"]:
+                assert result["msg"].strip(), result
+                # What was there is remembered before the first effect, and for good.
+                wrong = [line for line in differences(before, now) if "/var/lib/virtnet/baseline.json" not in line]
+                assert wrong == [], f"{name}, step {number + 1}: {result['msg']}"
+            modules.run(case.module, **wanted)
+            assert not modules.run(case.module, **wanted)["changed"]
+            taken_back(case, modules, absent)
+            assert differences(first, snapshot()) == [], f"{name}, step {number + 1}"
+    finally:
+        mended()
+        modules(case.module, **absent)
+        for command in case.after:
+            host.run(command)
+    table("disks that take nothing more", [f"{name:20} {case.module:16} {', '.join(ends)}: survived"])
