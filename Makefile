@@ -46,7 +46,7 @@ test-full: ## What takes longer too; ARGS='--resume', '--shard 1/3'
 faults: ## Break it on purpose: modules killed after each effect, daemons and disks that fail, 200 cycles
 	@tests/run --full $(if $(findstring --only,$(ARGS)),,--only matrix-faults) $(ARGS)
 
-bench: ## Measure against libvirt-python and community.libvirt, in a lab host
+bench: ## Measure against libvirt-python and community.libvirt, in a lab host; charts in .build/bench
 	@tools/bench.sh $(ARGS)
 
 lint: ## ruff, mypy, yamllint, ansible-lint, changelog, licence headers

@@ -6,18 +6,22 @@
 
 Ours is a play of one task, the others an ansible(1) of one task over the same SSH connection. What one forward costs in such a
 play is told too, for the difference is the forwards' own; nft with one map, the least that the kernel can be asked for them, has
-it as well. (ansible(1) would print ten thousand rules.) The loop gets a part of them, for each of its calls goes through all
-that are there: more would take longer.
+it as well. How long the module itself takes is watched in runs of their own, without SSH and the controller. (ansible(1) would
+print ten thousand rules.) The loop gets a part of them, for each of its calls goes through all that are there: more would take
+longer.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
-from pathlib import Path
+
+import lab as labs
 
 PHASES = ("first", "rerun", "check", "removal")
-PROBE = Path(__file__).parent / "peers" / "connections.py"
+#: Those in which the module's own time is watched, and what it is called among the phases.
+MODULE = {phase: f"module, {phase}" for phase in ("first", "rerun")}
+PROBE = labs.PEERS / "connections.py"
 #: Ours on the way from outside, and who stands for a host on which packets meet no rule.
 ADDRESS, DIRECT = "198.51.100.1", "routed, no rules"
 NETWORK = {"name": "bench", "model": "nat", "bridge": "bnch0", "addresses": ["10.95.0.1/24"]}
@@ -75,34 +79,28 @@ def texts(rows, part):
     }
 
 
-def commands(lab, folder, count, part):
+def ours(lab, name, rows):
+    """Return {phase: command} of our module, which reads the forwards from a file."""
+    path = labs.OUT / f"bench-{name}.json"
+    path.write_text(json.dumps(rules(rows)))
+    there = lab.play(name, "nat_rule", {"set": "bench", "src": str(path), "purge": True})
+    gone = lab.play("gone", "nat_rule", {"set": "bench", "rules": [], "purge": True})
+    return {"first": there, "rerun": there, "check": [*there, "--check"], "removal": gone}
+
+
+def commands(lab, count, part):
     """Return {who: {phase: command}}."""
-    def raw(command):
-        return ["ansible", "-i", str(lab.inventory), "kvm1", "-m", "ansible.builtin.raw", "-a", command]
-
-    def play(name, arguments, module="nat_rule"):
-        path = folder / f"bench-{name}-play.yml"
-        path.write_text(json.dumps([{"hosts": "kvm1", "gather_facts": False, "tasks": [{f"virtnet.kvm.{module}": arguments}]}]))
-        return ["ansible-playbook", "-i", str(lab.inventory), str(path)]
-
-    def ours(name, rows):
-        path = folder / f"bench-{name}.json"
-        path.write_text(json.dumps(rules(rows)))
-        there = play(name, {"set": "bench", "src": str(path), "purge": True})
-        gone = play("gone", {"set": "bench", "rules": [], "purge": True})
-        return {"first": there, "rerun": there, "check": [*there, "--check"], "removal": gone}
-
     rows = forwards(count)
-    found = {OURS: ours("forwards", rows), ONE: ours("one", rows[:1])}
+    found = {OURS: ours(lab, "forwards", rows), ONE: ours(lab, "one", rows[:1])}
     for who, phases in texts(rows, part).items():
         found[who] = {}
         for phase, (name, text, command) in phases.items():
             if name is not None and phase == "first":
-                (folder / name).write_text(text)
-                lab.put(folder / name)
-            found[who][phase] = raw(command)
+                (labs.OUT / name).write_text(text)
+                lab.put(labs.OUT / name)
+            found[who][phase] = lab.raw(command)
     found[DIRECT] = {
-        word: play(f"network-{word}", {"networks": [{**NETWORK, "state": state}]}, "net_policy")
+        word: lab.play(f"network-{word}", "net_policy", {"networks": [{**NETWORK, "state": state}]})
         for word, state in (("before", "active"), ("after", "absent"))
     }
     return found
@@ -118,15 +116,23 @@ def connections(lab, rows, of_iptables=False):
     return found["direct"], found["forward"]
 
 
-def measure(lab, folder, sizes, part, rounds, timed):
+def watch(lab, phases, timed):
+    """Return {name of the phase: seconds of the module's process}; in the end nothing is there, as before."""
+    found = {name: labs.module_seconds(lab.watched(phases[phase], timed)[1]) for phase, name in MODULE.items()}
+    timed(phases["removal"])
+    return found
+
+
+def measure(lab, sizes, part, rounds, timed):
     """Return {"N forwards": {who: {phase: median seconds}}}; the peers take turns within each round."""
     results = {}
     lab.put(PROBE)
     for count in sizes:
         rows = forwards(count)
-        what = commands(lab, folder, count, min(part, count))
+        what = commands(lab, count, min(part, count))
         network = what.pop(DIRECT)
         times = {who: {phase: [] for phase in PHASES if phase in phases} for who, phases in what.items()}
+        own = {OURS: {}, ONE: {}}
         rates = {who: [] for who in (DIRECT, *(who for who in what if who not in (ONE, MAP_OF_ONE, LOOP)))}
         timed(network["before"])
         for number in range(rounds):
@@ -138,10 +144,13 @@ def measure(lab, folder, sizes, part, rounds, timed):
                     if phase == "first" and who in rates:
                         rates[who].append(connections(lab, rows, who == "iptables-restore")[1])
                         print(f"  {count} forwards round {number + 1}/{rounds} {who}: {rates[who][-1]} connections/s", flush=True)
+                if who in (OURS, ONE):
+                    for name, seconds in watch(lab, what[who], timed).items():
+                        own[who].setdefault(name, []).append(seconds)
         timed(network["after"])
         results[f"{count} forwards"] = {
             f"{who}, of {min(part, count)}" if who == LOOP else who: {
-                phase: statistics.median(values) for phase, values in phases.items()
+                phase: statistics.median(values) for phase, values in {**phases, **own.get(who, {})}.items()
             }
             for who, phases in times.items()
         }
@@ -159,6 +168,8 @@ def table(results):
             line = f"{what:>15}  {who:34}" + "".join(f"{times[one]:8.2f} s" if one in times else f"{'':10}" for one in PHASES)
             if "connections" in times:
                 line += f"   {times['connections']:8.0f}  {times['connections'] / direct:.2f} of routed"
+            if MODULE["first"] in times:
+                line += "   in the module: " + ", ".join(f"{phase} {times[name]:.2f} s" for phase, name in MODULE.items())
             if who.startswith(LOOP):
                 share = int(what.split()[0]) / int(who.rpartition(" ")[2])
                 line += f"   all of them: at least {times['first'] * share:.0f} s, were each as quick as these"

@@ -14,8 +14,10 @@ from __future__ import annotations
 import json
 import statistics
 
+import lab as labs
+
 PHASES = ("first", "rerun", "removal")
-BATCH = "ip -batch, command"
+BATCH, OURS = "ip -batch, command", "virtnet.kvm, manager none"
 
 
 def taps(count):
@@ -49,7 +51,7 @@ def batches(kind, items):
     }
 
 
-def commands(lab, folder, kind, items):
+def commands(lab, kind, items):
     """Return {who: {phase: command}}."""
     def ansible(module, arguments):
         return ["ansible", "-i", str(lab.inventory), "kvm1", "-m", module, "-a", arguments]
@@ -57,8 +59,8 @@ def commands(lab, folder, kind, items):
     found = {BATCH: {}, "ip -batch, raw": {}}
     for phase, text in batches(kind, items).items():
         name = f"bench-{kind}-{len(items)}-{phase}.ip"
-        (folder / name).write_text(text + "\n")
-        lab.put(folder / name)
+        (labs.OUT / name).write_text(text + "\n")
+        lab.put(labs.OUT / name)
         for who, how in found.items():
             how[phase] = ansible(f"ansible.builtin.{who.split()[-1]}", f"ip -batch /root/{name}")
     module = {"taps": "virtnet.kvm.tap_iface", "bridges": "virtnet.kvm.host_bridge"}[kind]
@@ -69,11 +71,11 @@ def commands(lab, folder, kind, items):
     return found
 
 
-def measure(lab, folder, sizes, rounds, timed):
+def measure(lab, sizes, rounds, timed):
     """Return {"N kind": {who: {phase: median seconds}}}; the peers take turns within each round."""
     results = {}
     for count, kind in sizes:
-        what = commands(lab, folder, kind, {"taps": taps, "bridges": bridges}[kind](count))
+        what = commands(lab, kind, {"taps": taps, "bridges": bridges}[kind](count))
         times = {who: {phase: [] for phase in phases} for who, phases in what.items()}
         for number in range(rounds):
             for who, phases in what.items():

@@ -1,0 +1,108 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The lab of one KVM host in which is measured, and the commands that are timed there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PEERS = ROOT / "benchmarks" / "peers"
+OUT = ROOT / ".build" / "bench"
+WATCH = PEERS / "processes.py"
+
+
+class Lab:
+    """The lab of one KVM host in which is measured."""
+
+    def __init__(self, name, release):
+        self.name, self.release = name, release
+        self.inventory = Path(f"/var/lib/virtnet-lab/{name}/inventory.yml")
+        self.config = OUT / "lab.yml"
+        self._watches = False
+
+    def _program(self, *arguments):
+        """Return (command, environment) of the lab's program."""
+        env = dict(os.environ, PYTHONPATH=str(ROOT / "roles/lab_hosts/files"), PYTHONDONTWRITEBYTECODE="1")
+        return [sys.executable, "-m", "virtnet_lab", "--lab", self.name, "--config", str(self.config), *arguments], env
+
+    def command(self, *arguments, **options):
+        command, env = self._program(*arguments)
+        return subprocess.run(command, env=env, check=True, **options)
+
+    def up(self):
+        self.config.write_text(
+            json.dumps(
+                {
+                    "lab_hosts_hosts": [
+                        {"name": "gateway1", "kind": "gateway", "release": self.release},
+                        {"name": "kvm1", "kind": "kvm", "release": self.release},
+                    ]
+                }
+            )
+        )
+        self.command("preflight")
+        self.command("up")
+
+    def down(self):
+        self.command("down")
+
+    def put(self, path):
+        """Copy a file into /root of the host."""
+        arguments = f"src={path} dest=/root/ mode=0644"
+        subprocess.run(
+            ["ansible", "-i", str(self.inventory), "kvm1", "-m", "ansible.builtin.copy", "-a", arguments],
+            check=True, capture_output=True,
+        )
+
+    def raw(self, command):
+        """A command that is run in the host without a module; the time includes the SSH connection, as everybody's does."""
+        return ["ansible", "-i", str(self.inventory), "kvm1", "-m", "ansible.builtin.raw", "-a", command]
+
+    def playbook(self, path, *arguments):
+        return ["ansible-playbook", "-i", str(self.inventory), str(path), *arguments]
+
+    def play(self, name, module, arguments):
+        """A play of one task, of a module of ours. (ansible(1) would print a result of ten thousand items.)"""
+        path = OUT / f"bench-{name}-play.yml"
+        path.write_text(json.dumps([{"hosts": "kvm1", "gather_facts": False, "tasks": [{f"virtnet.kvm.{module}": arguments}]}]))
+        return self.playbook(path)
+
+    def watched(self, command, timed):
+        """Run a command; return (seconds, what peers/processes.py saw in the host meanwhile)."""
+        if not self._watches:
+            self.put(WATCH)
+            self._watches = True
+        # Past the host's network, so that no process of SSH or Ansible is there only because we watch.
+        program, env = self._program("exec", "kvm1", "--", "python3", f"/root/{WATCH.name}")
+        with subprocess.Popen(program, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as watcher:
+            try:
+                watcher.stdout.readline()
+                seconds = timed(command)
+            finally:
+                told = watcher.communicate()[0]
+        return seconds, json.loads(told)
+
+
+def timed(command, log):
+    began = time.monotonic()
+    with log.open("ab") as handle:
+        handle.write(f"$ {shlex.join(map(str, command))}\n".encode())
+        handle.flush()
+        result = subprocess.run(command, stdout=handle, stderr=subprocess.STDOUT, check=False)
+    if result.returncode:
+        sys.exit(f"{shlex.join(map(str, command))} failed; its output is in {log}")
+    return time.monotonic() - began
+
+
+def module_seconds(seen):
+    """Return how long the modules' processes were there: Python's start and imports included, SSH and the controller not."""
+    return sum(one["seconds"] for one in seen["processes"] if one["name"].startswith("python"))
