@@ -16,6 +16,7 @@ import json
 
 import forwards
 import goals
+import hosts
 import lab as labs
 import links
 import load
@@ -90,6 +91,14 @@ def _networks(medians):
 
     sized = {f"{count} NAT networks": rows for count, rows in medians.items()}
     return _grouped("NAT networks: median seconds, and how many times the role's", sized, networks.PHASES, " s", ratio)
+
+
+def _hosts(medians):
+    def ratio(rows, who, phase):
+        return f"· {rows[who][phase] / rows[hosts.ONE][phase]:.1f}x" if who != hosts.ONE else ""
+
+    groups = [text for phase in hosts.PHASES for text in (phase, f"{phase}, processors")]
+    return _grouped("Three hosts: median seconds, and how many times one host's", medians, groups, " s", ratio)
 
 
 def _links(medians):
@@ -170,7 +179,7 @@ def _goals(found):
     return figure
 
 
-DRAWN = {"networks": _networks, "links": _links, "forwards": _forwards, "fleet": _fleet, "load": _load}
+DRAWN = {"networks": _networks, "links": _links, "forwards": _forwards, "fleet": _fleet, "load": _load, "hosts": _hosts}
 
 
 def _save(path, figure):

@@ -15,10 +15,11 @@ import json
 from collections.abc import Callable
 
 import forwards
+import hosts
 import links
 import networks
 
-PARTS = ("fleet", "links", "forwards", "networks", "load")
+PARTS = ("fleet", "links", "forwards", "networks", "load", "hosts")
 NAME = "bench"
 
 
@@ -89,6 +90,11 @@ GOALS = (
     Goal("forwards", "10,000 forwards, new connections through the last: of routed ones", 0.75, "x",
          _of("10000 forwards", forwards.OURS, "connections", forwards.DIRECT), True),
     Goal("links", "100 taps: of one ip -batch", 2, "x", _of("100 taps", links.OURS, "first", links.BATCH)),
+    Goal("hosts", "NAT lab on three hosts: of one's time, on two processors", 2, "x",
+         _of("nat_lab", hosts.THREE, "first", hosts.ONE)),
+    Goal("hosts", "NAT lab on three hosts: of one's processor time", 3.1, "x",
+         _of("nat_lab", hosts.THREE, "first, processors", hosts.ONE)),
+    Goal("hosts", "NAT lab on one host, re-run with its proof", 10, "s", _of("nat_lab", hosts.ONE, "rerun")),
     Goal("fleet", "200 hosts with 50 networks each: planned", 5, "s",
          lambda medians: max(medians["200 hosts x 50 networks"].values())),
 )  # fmt: skip

@@ -16,7 +16,8 @@ from pathlib import Path
 
 PLAYBOOKS = Path(__file__).resolve().parents[1] / "playbooks"
 PLAYS = ("nat_lab", "routed_lab")
-COUNTS = (1, 3)
+COUNTS = {"one host": 1, "three hosts": 3}
+ONE, THREE = COUNTS
 PHASES = ("first", "rerun", "removal")
 HERTZ = 100  # of /proc/stat (proc(5), USER_HZ)
 
@@ -33,30 +34,28 @@ def commands(lab, play, count):
     names = [*(f"kvm{number + 1}" for number in range(count)), "outside1", "gateway1"]
 
     def playbook(name):
-        return ["ansible-playbook", "-i", str(lab.inventory), str(PLAYBOOKS / f"{name}.yml"), "--limit", ",".join(names)]
+        return lab.playbook(PLAYBOOKS / f"{name}.yml", "--limit", ",".join(names))
 
     return {"first": playbook(play), "rerun": playbook(play), "removal": playbook("teardown")}
 
 
 def measure(lab, rounds, timed):
-    """Return {play: {hosts: {phase: median of seconds, "first, processors": the same of what they worked}}}."""
-    times = {play: {count: {} for count in COUNTS} for play in PLAYS}
+    """Return {play: {ONE or THREE: {phase: median of seconds, "first, processors": the same of what they worked}}}."""
+    times = {play: {who: {} for who in COUNTS} for play in PLAYS}
     for number in range(rounds):
         for play in PLAYS:
-            for count in COUNTS:
+            for who, count in COUNTS.items():
                 for phase, command in commands(lab, play, count).items():
                     time.sleep(3)  # what ended still ends
                     busy = _busy()
                     seconds = timed(command)
                     busy = _busy() - busy
-                    times[play][count].setdefault(phase, []).append(seconds)
-                    times[play][count].setdefault(f"{phase}, processors", []).append(busy)
-                    print(
-                        f"  {play} on {count} round {number + 1}/{rounds}: {phase} {seconds:.1f} s, processors {busy:.1f} s",
-                        flush=True,
-                    )
+                    times[play][who].setdefault(phase, []).append(seconds)
+                    times[play][who].setdefault(f"{phase}, processors", []).append(busy)
+                    told = f"{phase} {seconds:.1f} s, processors {busy:.1f} s"
+                    print(f"  {play} on {who} round {number + 1}/{rounds}: {told}", flush=True)
     return {
-        play: {count: {phase: statistics.median(one) for phase, one in rows.items()} for count, rows in counts.items()}
+        play: {who: {phase: statistics.median(one) for phase, one in rows.items()} for who, rows in counts.items()}
         for play, counts in times.items()
     }
 
@@ -65,7 +64,7 @@ def table(results):
     head = f"{'one host':>10} {'three':>10} {'of one':>8}   {'processors':>10} {'three':>10} {'of one':>8}"
     lines = ["", f"{'play':12} {'phase':10} {head}"]
     for play, counts in results.items():
-        one, three = (counts[count] for count in COUNTS)
+        one, three = counts[ONE], counts[THREE]
         for phase in PHASES:
             worked = f"{phase}, processors"
             lines.append(

@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The lab of one KVM host in which is measured, and the commands that are timed there."""
+"""The lab of KVM hosts, mostly one, in which is measured, and the commands that are timed there."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -21,10 +22,10 @@ WATCH = PEERS / "processes.py"
 
 
 class Lab:
-    """The lab of one KVM host in which is measured."""
+    """A lab of KVM hosts; a machine outside comes with the second."""
 
-    def __init__(self, name, release):
-        self.name, self.release = name, release
+    def __init__(self, name, release, kvm_hosts=1):
+        self.name, self.release, self.kvm_hosts = name, release, kvm_hosts
         self.inventory = Path(f"/var/lib/virtnet-lab/{name}/inventory.yml")
         self.config = OUT / "lab.yml"
         self._watches = False
@@ -39,18 +40,23 @@ class Lab:
         return subprocess.run(command, env=env, check=True, **options)
 
     def up(self):
-        self.config.write_text(
-            json.dumps(
-                {
-                    "lab_hosts_hosts": [
-                        {"name": "gateway1", "kind": "gateway", "release": self.release},
-                        {"name": "kvm1", "kind": "kvm", "release": self.release},
-                    ]
-                }
-            )
-        )
+        kinds = {"gateway1": "gateway", **{f"kvm{number + 1}": "kvm" for number in range(self.kvm_hosts)}}
+        if self.kvm_hosts > 1:
+            kinds["outside1"] = "outside"
+        hosts = [{"name": name, "kind": kind, "release": self.release} for name, kind in kinds.items()]
+        self.config.write_text(json.dumps({"lab_hosts_hosts": hosts}))
         self.command("preflight")
         self.command("up")
+
+    @contextlib.contextmanager
+    def there(self, keep=False):
+        """Have the lab up, and take it down in the end, unless it is to be kept."""
+        self.up()
+        try:
+            yield self
+        finally:
+            if not keep:
+                self.down()
 
     def down(self):
         self.command("down")

@@ -10,6 +10,7 @@ pyproject.toml has this folder in pytest's path: `from fault_cases import CASES`
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field
 
 
@@ -155,6 +156,16 @@ def differences(before, after, path=""):
         gone, come = [one for one in before if one not in after], [one for one in after if one not in before]
         return [f"{path}: -{one}" for one in gone] + [f"{path}: +{one}" for one in come]
     return [] if before == after else [f"{path}: {str(before)[:300]} -> {str(after)[:300]}"]
+
+
+def left(before, snapshot):
+    """Return what differs of a snapshot and of what is there now; what a router tells of comes again within seconds."""
+    deadline = time.monotonic() + 20
+    while True:
+        found = differences(before, snapshot())
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(1)
 
 
 def taken_back(case, modules, absent):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from fault_cases import CASES, differences, filled, taken_back
+from fault_cases import CASES, filled, left, taken_back
 
 ALL = bool(os.environ.get("VIRTNET_TEST_MATRIX"))
 SOCKETS = "libvirtd.service libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket"
@@ -47,7 +47,7 @@ def test_in_the_middle_of_a_call(host, modules, controllers, snapshot, table, la
                 modules.run(case.module, **wanted)
                 assert not modules.run(case.module, **wanted)["changed"]
         taken_back(case, modules, absent)
-        assert differences(before, snapshot()) == []
+        assert left(before, snapshot) == []
     finally:
         host.run(mends or "true")
         settled(host)
@@ -78,7 +78,7 @@ def test_libvirt_is_stopped(host, modules, snapshot, table, lan, case):
         host.run_test("systemctl start libvirtd.socket")
         modules.run(case.module, **steps[0])
         taken_back(case, modules, case.absent)
-        assert differences(before, snapshot()) == []
+        assert left(before, snapshot) == []
     finally:
         host.run("systemctl start libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd.service")
     table("daemons that do not answer", [f"{'libvirtd stopped':20} {case.module:16} told as an error: survived"])
@@ -105,7 +105,7 @@ def test_libvirt_hangs(host, modules, controllers, snapshot, table, lan, hangs):
         modules.run(case.module, **case.steps[0])
         assert not modules.run(case.module, **case.steps[0])["changed"]
         taken_back(case, modules, case.absent)
-        assert differences(before, snapshot()) == []
+        assert left(before, snapshot) == []
     finally:
         host.run(go_on)
         modules(case.module, **case.absent)
@@ -129,7 +129,7 @@ def test_dnsmasq_ends(host, modules, snapshot, table, signal):
         assert "virtnet-nobody" not in host.check_output("virsh net-dumpxml flta; cat /var/lib/libvirt/dnsmasq/flta.*")
         assert not modules.run(case.module, **wanted)["changed"]
         taken_back(case, modules, case.absent)
-        assert differences(before, snapshot()) == []
+        assert left(before, snapshot) == []
     finally:
         modules(case.module, **case.absent)
     table("daemons that do not answer", [f"{f'dnsmasq {signal}':20} {case.module:16} started by the next run: survived"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from fault_cases import CASES, differences, filled, taken_back
+from fault_cases import CASES, differences, filled, left, taken_back
 
 #: How a folder of the system's becomes one that takes no new file: a copy of it in memory, whose size (or number of files) is
 #: what is in it already; or the same, read-only.
@@ -89,7 +89,7 @@ def test_a_disk_that_takes_nothing(host, modules, disk, snapshot, table, lan, na
             modules.run(case.module, **wanted)
             assert not modules.run(case.module, **wanted)["changed"]
             taken_back(case, modules, absent)
-            assert differences(first, snapshot()) == [], f"{name}, step {number + 1}"
+            assert left(first, snapshot) == [], f"{name}, step {number + 1}"
     finally:
         mended()
         modules(case.module, **absent)

@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 
 import pytest
-from fault_cases import CASES, differences, filled, taken_back
+from fault_cases import CASES, filled, left, taken_back
 
 FILES = Path(__file__).resolve().parents[1] / "files"
 RUN = "/run/virtnet-faults"
@@ -74,7 +74,7 @@ def test_after_each_operation(host, modules, killer, snapshot, table, lan, case)
             what = "absent" if number == len(case.steps) else f"step {number + 1}"
             lines.append(f"{case.module}, {what}: killed {kills} times")
         taken_back(case, modules, absent)
-        assert differences(before, snapshot()) == []
+        assert left(before, snapshot) == []
     finally:
         modules(case.module, **absent)
         for command in case.after:
@@ -102,12 +102,12 @@ def one_step(case, number, modules, killer, snapshot, lan, before):
         again = modules.run(case.module, **wanted)
         assert not again["changed"], f"{where}: {again['actions']}"
         taken_back(case, modules, absent)
-        assert differences(before, snapshot()) == [], where
+        assert left(before, snapshot) == [], where
         if not ALL:
             return kills
     else:
         raise AssertionError(f"{case.module} has more than {MOST} effects")
     assert not modules.run(case.module, **wanted)["changed"]
     taken_back(case, modules, absent)
-    assert differences(before, snapshot()) == []
+    assert left(before, snapshot) == []
     return kills

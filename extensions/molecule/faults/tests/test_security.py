@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import pytest
-from fault_cases import CASES, differences, filled, taken_back
+from fault_cases import CASES, filled, left, taken_back
 
 OURS = (
     "/etc/virtnet /run/virtnet /var/lib/virtnet /var/cache/virtnet /etc/systemd/system /etc/systemd/network /etc/sysctl.d"
@@ -71,6 +71,6 @@ def test_a_user_becomes_root(controllers, modules, snapshot, user, lan, case):
             assert not done["failed"], done["msg"]
             assert not modules.run(case.module, **wanted)["changed"]
         taken_back(case, modules, case.absent)
-        assert differences(before, snapshot()) == []
+        assert left(before, snapshot) == []
     finally:
         modules(case.module, **filled(case.absent, lan))
