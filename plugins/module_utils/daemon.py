@@ -54,9 +54,10 @@ def _open(uri):
     asking.start()
     asking.join(OPEN_S)
     if not answer:
+        hangs = "It hangs. Look at its journal; guests go on running while it is restarted: systemctl restart libvirtd"
         raise MissingDependency(
             f"libvirt at {uri} has not let us in within {OPEN_S} s", "libvirt", None,
-            "It hangs. Look at its journal; guests go on running while it is restarted: systemctl restart libvirtd",
+            "Is that host reached from here, by the same URI with virsh -c?" if is_remote(uri) else hangs,
         )  # fmt: skip
     if isinstance(answer[0], libvirt.libvirtError):
         raise answer[0]
