@@ -158,6 +158,17 @@ def differences(before, after, path=""):
     return [] if before == after else [f"{path}: {str(before)[:300]} -> {str(after)[:300]}"]
 
 
+def settled(snapshot):
+    """Return a snapshot of a host on which nothing happens any more: links that have just come get their addresses later."""
+    found, before = snapshot(), None
+    for _second in range(20):
+        if found == before:
+            break
+        time.sleep(2)
+        found, before = snapshot(), found
+    return found
+
+
 def left(before, snapshot):
     """Return what differs of a snapshot and of what is there now; what a router tells of comes again within seconds."""
     deadline = time.monotonic() + 20

@@ -20,7 +20,7 @@ SNAPSHOT = Path(__file__).resolve().parents[2] / "files" / "host_snapshot.py"
 #: The short form: a bit of everything, in two minutes. The whole takes hours.
 SHORT = {
     ("test_after_each_operation", "rules"), ("test_after_each_operation", "taps"), ("test_libvirt_is_stopped", "networks"),
-    ("test_a_disk_that_takes_nothing", "/etc read-only rules"), ("test_a_disk_that_takes_nothing", "/etc full taps"),
+    ("test_a_disk_that_takes_nothing", "/etc read-only forwarding"), ("test_a_disk_that_takes_nothing", "/etc full rules"),
     ("test_files_are_roots", "policies"), ("test_a_user_becomes_root", "rules"), ("test_dnsmasq_ends", "TERM"),
     ("test_opposite_wishes", "nat_rule"), ("test_a_run_waits_for_another", ""),
 }  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from fault_cases import CASES, differences, filled, left, taken_back
+from fault_cases import CASES, differences, filled, left, settled, taken_back
 
 #: How a folder of the system's becomes one that takes no new file: a copy of it in memory, whose size (or number of files) is
 #: what is in it already; or the same, read-only.
@@ -72,7 +72,7 @@ def test_a_disk_that_takes_nothing(host, modules, disk, snapshot, table, lan, na
         for number, wanted in enumerate([*steps, absent]):
             for earlier in steps[:number]:
                 modules.run(case.module, **earlier)
-            before = snapshot()
+            before = settled(snapshot)
             broken(name)
             try:
                 result = modules(case.module, **wanted)
