@@ -43,8 +43,8 @@ def _bars(axes, rows, groups, colours, told):
     for group in groups:
         there = [who for who in rows if group in rows[who]]
         for number, who in enumerate(there):
-            bar = axes.barh(place + number, rows[who][group], 0.9, color=colours[who])
-            axes.bar_label(bar, [told(who, group)], padding=3, fontsize=8)
+            drawn = axes.barh(place + number, rows[who][group], 0.9, color=colours[who])
+            axes.bar_label(drawn, [told(who, group)], padding=3, fontsize=8)
         ticks.append((place + (len(there) - 1) / 2, PHASES.get(group, group)))
         place += len(there) + 1
     axes.set_yticks([at for at, _group in ticks], [group for _at, group in ticks])

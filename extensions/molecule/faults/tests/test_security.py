@@ -47,6 +47,8 @@ def test_files_are_roots(host, modules, lan, case):
 @pytest.fixture
 def user(host):
     """A user with the same key as root, who may become root by sudo(8) without a password."""
+    backups = "passwd- group- shadow- gshadow- subuid- subgid-"  # useradd(8) makes them
+    host.run_test(f"cd /etc; tar -cf /run/flt-users.tar $(ls {backups} 2> /dev/null)")
     host.run_test(
         f"useradd -m -s /bin/bash {USER} && install -d -m 700 -o {USER} -g {USER} /home/{USER}/.ssh"
         f" && install -m 600 -o {USER} -g {USER} /root/.ssh/authorized_keys /home/{USER}/.ssh/"
@@ -54,6 +56,7 @@ def user(host):
     )
     yield USER
     host.run(f"pkill -KILL -u {USER}; sleep 0.5; userdel -r {USER}; rm /etc/sudoers.d/{USER}")
+    host.run(f"cd /etc; rm -f {backups}; tar -xf /run/flt-users.tar; rm /run/flt-users.tar")
 
 
 @pytest.mark.parametrize("case", ["networks", "policies", "rules", "taps", "forwarding"])
