@@ -10,6 +10,7 @@ waits for its turn, and processor time that grows no more than it, that nothing 
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from pathlib import Path
@@ -19,14 +20,13 @@ PLAYS = ("nat_lab", "routed_lab")
 COUNTS = {"one host": 1, "three hosts": 3}
 ONE, THREE = COUNTS
 PHASES = ("first", "rerun", "removal")
-HERTZ = 100  # of /proc/stat (proc(5), USER_HZ)
 
 
 def _busy():
     """Return the seconds that all processors of this machine have worked: user, nice, system, irq and softirq of proc(5)."""
     with open("/proc/stat", encoding="ascii") as handle:
         fields = [int(word) for word in handle.readline().split()[1:]]
-    return sum(fields[place] for place in (0, 1, 2, 5, 6)) / HERTZ
+    return sum(fields[place] for place in (0, 1, 2, 5, 6)) / os.sysconf("SC_CLK_TCK")
 
 
 def commands(lab, play, count):

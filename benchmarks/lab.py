@@ -63,15 +63,16 @@ class Lab:
 
     def put(self, path):
         """Copy a file into /root of the host."""
-        arguments = f"src={path} dest=/root/ mode=0644"
-        subprocess.run(
-            ["ansible", "-i", str(self.inventory), "kvm1", "-m", "ansible.builtin.copy", "-a", arguments],
-            check=True, capture_output=True,
-        )
+        command = self.task("ansible.builtin.copy", f"src={path} dest=/root/ mode=0644")
+        subprocess.run(command, check=True, capture_output=True)
+
+    def task(self, module, arguments):
+        """One task without a play; the time includes the SSH connection, as everybody's does."""
+        return ["ansible", "-i", str(self.inventory), "kvm1", "-m", module, "-a", arguments]
 
     def raw(self, command):
-        """A command that is run in the host without a module; the time includes the SSH connection, as everybody's does."""
-        return ["ansible", "-i", str(self.inventory), "kvm1", "-m", "ansible.builtin.raw", "-a", command]
+        """A command that is run in the host without a module."""
+        return self.task("ansible.builtin.raw", command)
 
     def playbook(self, path, *arguments):
         return ["ansible-playbook", "-i", str(self.inventory), str(path), *arguments]

@@ -53,20 +53,17 @@ def batches(kind, items):
 
 def commands(lab, kind, items):
     """Return {who: {phase: command}}."""
-    def ansible(module, arguments):
-        return ["ansible", "-i", str(lab.inventory), "kvm1", "-m", module, "-a", arguments]
-
     found = {BATCH: {}, "ip -batch, raw": {}}
     for phase, text in batches(kind, items).items():
         name = f"bench-{kind}-{len(items)}-{phase}.ip"
         (labs.OUT / name).write_text(text + "\n")
         lab.put(labs.OUT / name)
         for who, how in found.items():
-            how[phase] = ansible(f"ansible.builtin.{who.split()[-1]}", f"ip -batch /root/{name}")
+            how[phase] = lab.task(f"ansible.builtin.{who.split()[-1]}", f"ip -batch /root/{name}")
     module = {"taps": "virtnet.kvm.tap_iface", "bridges": "virtnet.kvm.host_bridge"}[kind]
     gone = [{"name": item["name"], "state": "absent"} for item in items]
     for manager in ("none", "networkd"):
-        there, away = (ansible(module, json.dumps({kind: one, "manager": manager})) for one in (items, gone))
+        there, away = (lab.task(module, json.dumps({kind: one, "manager": manager})) for one in (items, gone))
         found[f"virtnet.kvm, manager {manager}"] = {"first": there, "rerun": there, "removal": away}
     return found
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -30,7 +31,7 @@ def controller(host, module, arguments, check=False, **variables):
     # The lab finds it by its name, and ends it with the host.
     own = {"ansible_control_path": f"%(directory)s/%%h-own{os.getpid()}", "ansible_ssh_extra_args": "-o ServerAliveInterval=30"}
     command += ["-e", json.dumps({**own, **variables}), *(["--check"] if check else [])]
-    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1"}
+    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
@@ -71,3 +72,14 @@ def open_change(host):
 
 def said(process):
     return process.communicate(timeout=180)[0]
+
+
+def result(process):
+    """Return the module's result; however it ends, it ends within minutes, and not in a traceback."""
+    text = said(process)
+    assert "Traceback" not in text, text
+    found = re.search(r"(?:SUCCESS|CHANGED|FAILED!) => (\{.*\})", text, flags=re.DOTALL)
+    assert found, text
+    told = json.loads(found[1])
+    # Every success of ours has its plan.
+    return dict(told, failed="actions" not in told)

@@ -39,13 +39,13 @@ def _event_loop():
     threading.Thread(target=loop, name="libvirt's events", daemon=True).start()
 
 
-def _open(uri):
+def _open(uri, read_only):
     """Return a connection; raise libvirtError, or MissingDependency if nothing comes of it for OPEN_S."""
     answer = []
 
     def ask():
         try:
-            answer.append(libvirt.open(uri))
+            answer.append(libvirt.openReadOnly(uri) if read_only else libvirt.open(uri))
         except libvirt.libvirtError as error:
             answer.append(error)
 
@@ -68,15 +68,16 @@ class Daemon:
     """A libvirt daemon.
 
     :param uri: libvirt URI, such as C(qemu:///system).
+    :param read_only: only look, which more users may.
     :raises MissingDependency: no daemon, or no permission.
     """
 
-    def __init__(self, uri):
+    def __init__(self, uri, read_only=False):
         # libvirt prints each error to stderr unless told not to; they come back as exceptions anyway.
         libvirt.registerErrorHandler(lambda context, error: None, None)
         _event_loop()
         try:
-            self.connection = _open(uri)
+            self.connection = _open(uri, read_only)
         except libvirt.libvirtError as error:
             raise refused(uri, error.get_error_message()) from error
         # Not every driver of libvirt's has it; those without a daemon need none.

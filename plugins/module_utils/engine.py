@@ -13,10 +13,9 @@ import itertools
 import threading
 import time
 
+from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import (
-    CommandFailed,
     ConnectionLost,
-    MissingDependency,
     VerificationFailed,
     VirtnetError,
 )
@@ -105,10 +104,18 @@ def _in_words():
     """Turn what a system call fails with, of a full disk say, into an error of ours."""
     try:
         yield
-    except PermissionError as error:
-        raise MissingDependency(f"no permission for {error.filename}: this needs root", cure="Set become: true.") from error
     except OSError as error:
-        raise CommandFailed(f"{error.filename or 'a system call'}: {error.strerror or error}") from error
+        raise files.error_of(error) from error
+
+
+@contextlib.contextmanager
+def failing(module):
+    """End a module with fail_json where the work within fails, of errors that an administrator can act upon."""
+    try:
+        with _in_words():
+            yield
+    except VirtnetError as error:
+        module.fail_json(**error.as_result())
 
 
 def _groups(room, ops):
@@ -325,11 +332,8 @@ def _given(value):
 def run_module(module, build):
     """Run a module: C(build(host)) returns its Room; errors become fail_json, the result exit_json."""
     host = Host(module.run_command)
-    try:
-        with _in_words():
-            result, warnings = converge(build(host), host, module.check_mode)
-    except VirtnetError as error:
-        module.fail_json(**error.as_result())
+    with failing(module):
+        result, warnings = converge(build(host), host, module.check_mode)
     for warning in warnings:
         module.warn(warning)
     if not module._diff:
@@ -344,17 +348,14 @@ def plan_module(module, build, parts):
     """
     host = Host(module.run_command)
     pending, actions = dict.fromkeys(parts, False), []
-    try:
-        with _in_words():
-            rooms, more = build(host)
-            for part, room in rooms:
-                result, warnings = converge(room, host, True)
-                pending[part] = result["changed"]
-                actions += result["actions"]
-                for warning in warnings:
-                    module.warn(warning)
-    except VirtnetError as error:
-        module.fail_json(**error.as_result())
+    with failing(module):
+        rooms, more = build(host)
+        for part, room in rooms:
+            result, warnings = converge(room, host, True)
+            pending[part] = result["changed"]
+            actions += result["actions"]
+            for warning in warnings:
+                module.warn(warning)
     module.exit_json(
         changed=False, pending=pending, actions=actions, **more, invocation={"module_args": _given(module.params)}
     )

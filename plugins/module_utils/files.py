@@ -10,7 +10,7 @@ import contextlib
 import os
 import tempfile
 
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, MissingDependency
 
 
 def read(path):
@@ -22,15 +22,23 @@ def read(path):
         return None
 
 
+def error_of(error, what=None):
+    """Return an OSError as an error of ours: a full disk, say, or that root is needed.
+
+    :param what: what failed, without its reason ("/etc/x could not be written"); else the file that the error names.
+    """
+    if isinstance(error, PermissionError) and os.geteuid() != 0:
+        return MissingDependency(f"no permission for {error.filename}: this needs root", cure="Set become: true.")
+    return CommandFailed(f"{what or error.filename or 'a system call'}: {error.strerror or error}")
+
+
 @contextlib.contextmanager
 def _told(what, path):
-    """Turn a full or read-only disk into an error that says which file; that root is needed, the engine says."""
+    """Turn a full or read-only disk into an error that says which file."""
     try:
         yield
-    except PermissionError:
-        raise
     except OSError as error:
-        raise CommandFailed(f"{path} could not be {what}: {error.strerror}") from error
+        raise error_of(error, f"{path} could not be {what}") from error
 
 
 def write(path, text, mode=0o600, owner=None):

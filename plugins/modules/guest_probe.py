@@ -308,7 +308,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.virtnet.kvm.plugins.module_utils import deps
 from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import network_options
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput, VirtnetError
+from ansible_collections.virtnet.kvm.plugins.module_utils.engine import failing
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests.client import Domains
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import Host
 from ansible_collections.virtnet.kvm.plugins.module_utils.proof import ask, ends, judge, matrix, table
@@ -408,7 +409,7 @@ def main():
         params["guests"] = [one for one in ask.names_of(params["probes"]) if one != ends.HOST]
     ours = params["endpoints"] if params["endpoints"] is not None else params["guests"]
     connection = None
-    try:
+    with failing(module):
         if any(one != ends.HOST for one in ours):
             deps.require(module, "libvirt", "libvirt_qemu", "lxml")
             connection = Domains(params["uri"]).connection
@@ -421,8 +422,6 @@ def main():
             result = {"evidence": steps.collect(params["session"], params["tokens"], params["endpoints"])}
         else:
             result = everything(steps, params)
-    except VirtnetError as error:
-        module.fail_json(**error.as_result())
     module.exit_json(changed=False, **result)
 
 

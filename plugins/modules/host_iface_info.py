@@ -165,7 +165,8 @@ interfaces:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import deps, values
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import VirtnetError
+from ansible_collections.virtnet.kvm.plugins.module_utils.daemon import Daemon
+from ansible_collections.virtnet.kvm.plugins.module_utils.engine import failing
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import Host
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import facts
 
@@ -174,24 +175,17 @@ def add_xml(module, interfaces, uri):
     """Give each interface libvirt's XML; libvirt may have no driver for interfaces, or not know one of them."""
     import libvirt
 
-    libvirt.registerErrorHandler(lambda _context, _error: None, None)
-    try:
-        connection = libvirt.openReadOnly(uri)
-    except libvirt.libvirtError as error:
-        module.fail_json(msg=f"libvirt does not answer at {uri}: {error}. Start libvirtd.")
-    try:
-        for one in interfaces:
-            try:
-                one["xml"] = connection.interfaceLookupByName(one["name"]).XMLDesc(0)
-            except libvirt.libvirtError as error:
-                one["xml"] = None
-                if error.get_error_code() == libvirt.VIR_ERR_NO_SUPPORT:
-                    module.warn("This libvirt has no driver for interfaces: xml is null.")
-                    for other in interfaces:
-                        other.setdefault("xml", None)
-                    return
-    finally:
-        connection.close()
+    connection = Daemon(uri, read_only=True).connection
+    for one in interfaces:
+        try:
+            one["xml"] = connection.interfaceLookupByName(one["name"]).XMLDesc(0)
+        except libvirt.libvirtError as error:
+            one["xml"] = None
+            if error.get_error_code() == libvirt.VIR_ERR_NO_SUPPORT:
+                module.warn("This libvirt has no driver for interfaces: xml is null.")
+                for other in interfaces:
+                    other.setdefault("xml", None)
+                return
 
 
 def main():
@@ -207,15 +201,13 @@ def main():
     given = module.params
     if given["xml"]:
         deps.require(module, "libvirt")
-    try:
+    with failing(module):
         macs = None
         if given["macs"] is not None:
             macs = [values.mac(text, f"macs[{index}]") for index, text in enumerate(given["macs"])]
         interfaces = facts.gather(Host(module.run_command), given["names"], macs)
-    except VirtnetError as error:
-        module.fail_json(**error.as_result())
-    if given["xml"]:
-        add_xml(module, interfaces, given["uri"])
+        if given["xml"]:
+            add_xml(module, interfaces, given["uri"])
     module.exit_json(changed=False, interfaces=interfaces)
 
 

@@ -122,7 +122,8 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import deps
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import MissingDependency, VirtnetError
+from ansible_collections.virtnet.kvm.plugins.module_utils.engine import failing
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import MissingDependency
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import store
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import inventory
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import Host
@@ -142,7 +143,7 @@ def of_libvirt(missing, uri):
 def main():
     module = AnsibleModule(argument_spec={"uri": {"type": "str", "default": "qemu:///system"}}, supports_check_mode=True)
     missing = deps.missing_of(["libvirt", "lxml"])
-    try:
+    with failing(module):
         guests, networks = of_libvirt(missing, module.params["uri"])
         result = {
             "memory_mb": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
@@ -152,8 +153,6 @@ def main():
             "guests": guests,
             "libvirt_networks": networks,
         }
-    except VirtnetError as error:
-        module.fail_json(**error.as_result())
     module.exit_json(changed=False, **result)
 
 

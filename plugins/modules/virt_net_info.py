@@ -201,6 +201,7 @@ missing:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import deps
+from ansible_collections.virtnet.kvm.plugins.module_utils.engine import failing
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import store
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import report
@@ -216,13 +217,11 @@ def main():
         supports_check_mode=True,
     )
     deps.require(module, "libvirt", "lxml")
-    try:
+    with failing(module):
         client = Networks(module.params["uri"])
         # The firewall's store is the host's own, and may be read by root alone.
         entries = {} if client.remote or client.unprivileged else _stored(module)
         networks, missing = report.networks(client, module.params["names"], entries)
-    except VirtnetError as error:
-        module.fail_json(**error.as_result())
     module.exit_json(changed=False, networks=networks, missing=missing)
 
 

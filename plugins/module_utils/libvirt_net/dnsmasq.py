@@ -13,6 +13,8 @@ import contextlib
 import os
 import re
 
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed
+
 #: What libvirt starts it with: the configuration of its network.
 _CONFIGURATION = re.compile(rb"--conf-file=/var/lib/libvirt/dnsmasq/(.+)\.conf")
 #: Sections of virNetworkUpdate() with which libvirt looks after it.
@@ -48,14 +50,29 @@ def needed(normal):
     return bool(normal["forward"] != "bridge" and normal["addresses"] and served)
 
 
-def looked_after(updates):
-    """Return whether updates of a running network, of live.live_updates(), have libvirt start it if it is not there. Pure."""
-    return any(section in _SECTIONS for section, _command, _index, _xml in updates)
+def lost(network, normal, ops, served):
+    """Return whether a running network needs a dnsmasq, has none, and none of C(ops) has libvirt start it by the way. Pure.
+
+    :param normal: its normal form.
+    :param served: what running() gave.
+    """
+    by_the_way = any(
+        op.op in ("start", "restart") or any(section in _SECTIONS for section, *_rest in op.args.get("updates", ())) for op in ops
+    )
+    return network not in served and needed(normal) and not by_the_way
 
 
 def start(client, network):
     """Have libvirt start the dnsmasq of a running network that has lost it; nothing else of the network is touched.
 
-    An update of DNS hosts makes libvirt look after it: the first starts it, the second has it read its files again.
+    An update of DNS hosts makes libvirt look after it: the first starts it, the second has it read its files again. What the
+    first has put into the running definition is taken out also where it did not start.
     """
-    client.update_live(network, [("dns-host", command, -1, _NOBODY) for command in ("add", "delete")])
+    update, back = (("dns-host", command, -1, _NOBODY) for command in ("add", "delete"))
+    try:
+        client.update_live(network, [update])
+    except CommandFailed:
+        with contextlib.suppress(CommandFailed):
+            client.update_live(network, [back])
+        raise
+    client.update_live(network, [back])

@@ -85,7 +85,7 @@ class NetworkRoom(Room):
         plan = Plan({})
         self._nics = None
         self._left = {}
-        # A user's own daemon serves nothing.
+        # What serves a network elsewhere cannot be seen from here, and a user's own daemon serves nothing.
         self._served = None if self.client.remote or self.client.unprivileged else dnsmasq.running()
         if not self.client.remote:
             for network in self.networks:
@@ -263,7 +263,8 @@ class NetworkRoom(Room):
             ops += self._clearing(network)
             ops.append(Op("network", network.name, "start", args={"bridge": network.bridge}))
         if state == "active":
-            ops += self._serving(network, found, ops)
+            if found.active and self._served is not None and dnsmasq.lost(network.name, found.running, ops, self._served):
+                ops.append(Op("network", network.name, "serve", "live", note="its dnsmasq had ended"))
             ops += self._plugging(network, after)
         autostart = network.autostart and network.persistent
         if autostart != before["autostart"] and network.persistent:
@@ -272,15 +273,6 @@ class NetworkRoom(Room):
         if not network.persistent and state == "inactive":
             return
         plan.after[network.name] = self._after(network, after, state, autostart, pending)
-
-    def _serving(self, network, found, ops):
-        """Return the operation, if need be, that starts the dnsmasq of a running network which has lost it."""
-        # What these do to a network has libvirt start it as well.
-        again = any(op.op in ("start", "restart") or dnsmasq.looked_after(op.args.get("updates", ())) for op in ops)
-        unseen = self._served is None or network.name in self._served
-        if again or unseen or not found.active or not dnsmasq.needed(found.running):
-            return []
-        return [Op("network", network.name, "serve", "live", note="its dnsmasq had ended")]
 
     def _plugging(self, network, after):
         """Return the operation, if need be, that puts back guests which somebody cut off: C(virsh net-destroy) leaves their NICs

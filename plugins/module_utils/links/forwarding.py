@@ -8,6 +8,7 @@ the host's own routes.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
@@ -17,7 +18,7 @@ from typing import Optional
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import Room
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict, MissingDependency, Unsupported
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict, MissingDependency, Unsupported, VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import store
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import sysctl
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
@@ -244,8 +245,22 @@ class ForwardingRoom(Room):
         return {f"{_JOURNAL}{key}": self._host.sysctl(key) for op in plan.ops for key in op.args["running"]}
 
     def apply(self, op):
-        # The file first: that is what can fail.
-        present = sysctl.parse(files.read(FILE) or "")
+        text = files.read(FILE)
+        before = {key: self._host.sysctl(key) for key in reversed(op.args["running"])}
+        try:
+            self._say(op, text)
+            self._run(op.args["running"])
+        except (OSError, VirtnetError):
+            # Half of it is neither what was nor what shall be; the first error is the one to tell.
+            with contextlib.suppress(OSError, VirtnetError):
+                self._run(before)
+            with contextlib.suppress(OSError, VirtnetError):
+                files.remove(FILE) if text is None else files.write(FILE, text, mode=0o644)
+            raise
+
+    def _say(self, op, text):
+        """Write what the next boot is to do; C(text) is what the file says now."""
+        present = sysctl.parse(text or "")
         of_others = {key: value for key, value in present.items() if key not in op.args["target"].of(present)}
         settings = {**of_others, **op.args["file"]}
         if settings:
@@ -254,7 +269,9 @@ class ForwardingRoom(Room):
             files.write(FILE, sysctl.render({key: settings[key] for key in order}), mode=0o644)
         else:
             files.remove(FILE)
-        for key, value in op.args["running"].items():
+
+    def _run(self, settings):
+        for key, value in settings.items():
             if self._host.sysctl(key) != value:
                 self._host.set_sysctl(key, value)
 

@@ -132,13 +132,22 @@ class Module:
         raise SystemExit(result["msg"])
 
 
-def test_without_root_the_cure_is_named():
+@pytest.mark.parametrize(
+    ("user", "told"),
+    [
+        (1000, r"^no permission for /etc/virtnet/networks\.d: this needs root\. Set become: true\.$"),
+        # Root meets it too, where a file is immutable.
+        (0, r"^/etc/virtnet/networks\.d: Permission denied$"),
+    ],
+)
+def test_without_root_the_cure_is_named(monkeypatch, user, told):
     """A file that only root may read, as the store of the firewall is."""
+    monkeypatch.setattr("os.geteuid", lambda: user)
 
     def build(host):
         raise PermissionError(13, "Permission denied", "/etc/virtnet/networks.d")
 
-    with pytest.raises(SystemExit, match=r"no permission for /etc/virtnet/networks\.d: this needs root\. Set become: true\."):
+    with pytest.raises(SystemExit, match=told):
         engine.run_module(Module(), build)
 
 

@@ -20,6 +20,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandF
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, dnsmasq, replug
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Found, Nic
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.networks import NetworkRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op
 
 
 class Libvirt:
@@ -230,6 +231,41 @@ def test_a_network_that_has_lost_its_dnsmasq_gets_a_new_one(monkeypatch):
     # A start has libvirt start it as well.
     libvirt.networks["n1"]["active"] = False
     assert [one["op"] for one in converge(libvirt, 2)["actions"]] == ["start"]
+
+
+def test_a_dnsmasq_that_does_not_start_leaves_nothing_in_the_network(monkeypatch):
+    """Libvirt has changed the running definition before it starts anything."""
+    libvirt = Libvirt()
+    converge(libvirt, 1)
+    monkeypatch.setattr(dnsmasq, "running", dict)
+    there, real = [], libvirt.update_live
+
+    def update_live(name, updates):
+        for _section, command, _index, xml in updates:
+            there.append(xml) if command == "add" else there.remove(xml)
+        raise CommandFailed("cannot start dnsmasq", name)
+
+    libvirt.update_live = update_live
+    with pytest.raises(CommandFailed, match="cannot start dnsmasq"):
+        converge(libvirt, 1)
+    assert there == []
+    libvirt.update_live = real
+    assert [one["op"] for one in converge(libvirt, 1)["actions"]] == ["serve"]
+
+
+def test_what_has_libvirt_start_it_by_the_way_is_enough():
+    served = {"forward": "nat", "addresses": ["10.0.0.1/24"], "dhcp": None, "dns": {"enabled": True}}
+
+    def lost(op, **args):
+        return dnsmasq.lost("n0", served, [Op("network", "n0", op, args=args)], {})
+
+    assert lost("define")
+    assert not lost("restart")
+    assert not lost("start")
+    assert not lost("update", updates=[("dns-host", "add", -1, "<host/>")])
+    # A port group is none of dnsmasq's business.
+    assert lost("update", updates=[("portgroup", "add", -1, "<portgroup/>")])
+    assert not dnsmasq.lost("n0", served, [], {"n0": [7]})
 
 
 def test_a_network_that_serves_nothing_needs_no_dnsmasq():

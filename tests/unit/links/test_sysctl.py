@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import forwarding, sysctl
 
 
@@ -144,6 +145,26 @@ def test_on_and_back(files):
     assert host.sysctls == before
     assert not list(files.glob("*.*"))
     assert not run(host, None, None, absent=True).changed
+
+
+@pytest.mark.parametrize("fails", ["file", "kernel"])
+def test_what_fails_halfway_is_put_back(files, monkeypatch, fails):
+    host = Host({sysctl.IPV4: "0", sysctl.IPV6: "0", RA: "1"}, advertised=True)
+    run(host, True, None)
+    before, text = dict(host.sysctls), (files / "60-virtnet.conf").read_text()
+    if fails == "file":
+        monkeypatch.setattr(forwarding.files, "write", refuse)
+    else:
+        real = host.set_sysctl
+        host.set_sysctl = lambda key, value: refuse() if (key, value) == (sysctl.IPV6, "1") else real(key, value)
+    with pytest.raises(CommandFailed):
+        run(host, None, True)
+    assert host.sysctls == before
+    assert (files / "60-virtnet.conf").read_text() == text
+
+
+def refuse(*_rest, **_more):
+    raise CommandFailed("no")
 
 
 def test_accept_ra_is_raised_before_forwarding_and_lowered_after(files):

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -33,45 +30,6 @@ def pytest_collection_modifyitems(config, items):
     chosen = [item for item in items if (item.originalname, item.callspec.id.partition("-")[2]) in SHORT]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
-
-
-class Controllers:
-    """Calls of modules by processes of their own, as controllers that know nothing of each other."""
-
-    def __init__(self, request, host):
-        self.inventory, self.name = request.config.getoption("--ansible-inventory"), host.backend.host
-
-    def start(self, module, arguments, *options):
-        command = ["ansible", self.name, "-i", self.inventory, "-m", f"virtnet.kvm.{module}", "-a", json.dumps(arguments), "-o"]
-        command += options
-        # No pipe: ssh(1) stays for the next call, and would keep it open.
-        told = tempfile.TemporaryFile("w+")  # noqa: SIM115 - result() closes it
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=told, stderr=subprocess.STDOUT, env={**os.environ, "ANSIBLE_NOCOLOR": "1"}
-        )
-        return process, told
-
-    @staticmethod
-    def result(call):
-        """Return a call's result; however it ends, it ends within minutes, and not in a traceback."""
-        process, told = call
-        with told:
-            try:
-                process.wait(timeout=200)
-            finally:
-                process.kill()
-            told.seek(0)
-            text = told.read()
-        assert "Traceback" not in text, text
-        found = re.search(r"(?:SUCCESS|CHANGED|FAILED!?)[^{]*(\{.*\})", text, flags=re.DOTALL)
-        assert found, text
-        result = json.loads(found[1])
-        return dict(result, failed="actions" not in result)
-
-
-@pytest.fixture
-def controllers(request, host):
-    return Controllers(request, host)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from controllers import controller, result
 from fault_cases import CASES, filled, left, taken_back
 
 ALL = bool(os.environ.get("VIRTNET_TEST_MATRIX"))
@@ -29,7 +30,7 @@ MOMENTS = (0.6, 0.9, 1.2, 1.6) if ALL else (0.8, 1.2)
 
 
 @pytest.mark.parametrize(("fault", "case"), CHOSEN, ids=[f"{fault} {case}" for fault, case in CHOSEN])
-def test_in_the_middle_of_a_call(host, modules, controllers, snapshot, table, lan, fault, case):
+def test_in_the_middle_of_a_call(host, modules, snapshot, table, lan, fault, case):
     breaks, mends, _cases = FAULTS[fault]
     case = CASES[case]
     steps, absent = [filled(one, lan) for one in case.steps], filled(case.absent, lan)
@@ -40,17 +41,17 @@ def test_in_the_middle_of_a_call(host, modules, controllers, snapshot, table, la
         before = snapshot()
         for moment in MOMENTS:
             for wanted in [*steps, absent]:
-                call = controllers.start(case.module, wanted)
-                host.run(f"sleep {moment}; {breaks}; {mends or 'true'}")
-                ends.append("error" if controllers.result(call)["failed"] else "done")
-                settled(host)
+                with controller(host, case.module, wanted) as call:
+                    host.run(f"sleep {moment}; {breaks}; {mends or 'true'}")
+                    ends.append("error" if result(call)["failed"] else "done")
+                wait_for_daemons(host)
                 modules.run(case.module, **wanted)
                 assert not modules.run(case.module, **wanted)["changed"]
         taken_back(case, modules, absent)
         assert left(before, snapshot) == []
     finally:
         host.run(mends or "true")
-        settled(host)
+        wait_for_daemons(host)
         modules(case.module, **absent)
         for command in case.after:
             host.run(command)
@@ -58,7 +59,7 @@ def test_in_the_middle_of_a_call(host, modules, controllers, snapshot, table, la
     table("daemons, in the middle of a call", [f"{fault:20} {case.module:16} {told}: survived"])
 
 
-def settled(host):
+def wait_for_daemons(host):
     """Wait until the daemons are back, and links have their addresses."""
     host.run(
         "systemctl reset-failed; for n in $(seq 100); do systemctl is-active -q systemd-networkd libvirtd.socket &&"
@@ -85,7 +86,7 @@ def test_libvirt_is_stopped(host, modules, snapshot, table, lan, case):
 
 
 @pytest.mark.parametrize("hangs", ["before", "during"])
-def test_libvirt_hangs(host, modules, controllers, snapshot, table, lan, hangs):
+def test_libvirt_hangs(host, modules, snapshot, table, lan, hangs):
     """Stopped as by a debugger: it takes calls, and answers none."""
     case = CASES["networks"]
     before = snapshot()
@@ -94,13 +95,14 @@ def test_libvirt_hangs(host, modules, controllers, snapshot, table, lan, hangs):
         modules.run("virt_net_info")
         if hangs == "before":
             host.run_test(stop)
-        call = controllers.start(case.module, case.steps[0])
-        if hangs == "during":
-            # As soon as it has something to do.
-            host.run(f"for n in $(seq 400); do test -e /etc/libvirt/qemu/networks/flta.xml && break; sleep 0.02; done; {stop}")
-        result = controllers.result(call)
-        assert result["failed"]
-        assert "libvirt" in result["msg"]
+        with controller(host, case.module, case.steps[0]) as call:
+            if hangs == "during":
+                # As soon as it has something to do.
+                wait = "for n in $(seq 400); do test -e /etc/libvirt/qemu/networks/flta.xml && break; sleep 0.02; done"
+                host.run(f"{wait}; {stop}")
+            told = result(call)
+        assert told["failed"]
+        assert "libvirt" in told["msg"]
         host.run_test(go_on)
         modules.run(case.module, **case.steps[0])
         assert not modules.run(case.module, **case.steps[0])["changed"]

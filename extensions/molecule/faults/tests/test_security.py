@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import pytest
+from controllers import controller, result
 from fault_cases import CASES, filled, left, taken_back
 
 OURS = (
@@ -60,17 +61,19 @@ def user(host):
 
 
 @pytest.mark.parametrize("case", ["networks", "policies", "rules", "taps", "forwarding"])
-def test_a_user_becomes_root(controllers, modules, snapshot, user, lan, case):
+def test_a_user_becomes_root(host, modules, snapshot, user, lan, case):
     """The SSH user is nobody; with become all is as for root, without it one clear error says what is missing."""
     case = CASES[case]
     before = snapshot()
     try:
         for step in [*case.steps, case.absent]:
             wanted = filled(step, lan)
-            told = controllers.result(controllers.start(case.module, wanted, "-e", f"ansible_user={user}"))
+            with controller(host, case.module, wanted, ansible_user=user) as call:
+                told = result(call)
             assert told["failed"], told
             assert "become: true" in told["msg"] or "root" in told["msg"], told["msg"]
-            done = controllers.result(controllers.start(case.module, wanted, "-e", f"ansible_user={user}", "-b"))
+            with controller(host, case.module, wanted, ansible_user=user, ansible_become=True) as call:
+                done = result(call)
             assert not done["failed"], done["msg"]
             assert not modules.run(case.module, **wanted)["changed"]
         taken_back(case, modules, case.absent)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from controllers import controller, result
 
 NETWORKS = [
     {"name": f"tog{number}", "model": "nat", "bridge": f"tog{number}", "addresses": [f"10.87.{number}.1/24"], "dhcp": {}}
@@ -29,15 +30,21 @@ CASES = {
 }  # fmt: skip
 
 
+def both(host, module, one, other):
+    """Have two controllers call a module at once; return the results, of which none is a failure."""
+    with controller(host, module, one) as first, controller(host, module, other) as second:
+        results = [result(first), result(second)]
+    assert [told["msg"] for told in results if told["failed"]] == []
+    return results
+
+
 @pytest.mark.parametrize("module", CASES)
-def test_the_same_wish_twice(modules, controllers, module):
+def test_the_same_wish_twice(host, modules, module):
     """One does it; the other finds it done."""
     wanted, absent = CASES[module]
     try:
         for arguments in (wanted, absent):
-            running = [controllers.start(module, arguments) for _number in range(2)]
-            results = [controllers.result(one) for one in running]
-            assert [one.get("msg") for one in results if "actions" not in one] == []
+            results = both(host, module, arguments, arguments)
             assert sorted(one["changed"] for one in results) == [False, True]
             assert not modules.run(module, **arguments)["changed"]
     finally:
@@ -45,16 +52,14 @@ def test_the_same_wish_twice(modules, controllers, module):
 
 
 @pytest.mark.parametrize("module", CASES)
-def test_opposite_wishes(modules, controllers, module, figure):
+def test_opposite_wishes(host, modules, module, figure):
     """Whoever comes second has the last word, of all objects; the next run of either changes all or nothing."""
     wanted, absent = CASES[module]
     ends = []
     try:
         for number in range(4):
             pair = [wanted, absent] if number % 2 else [absent, wanted]
-            running = [controllers.start(module, arguments) for arguments in pair]
-            results = [controllers.result(one) for one in running]
-            assert [one.get("msg") for one in results if "actions" not in one] == []
+            both(host, module, *pair)
             names = {one["name"] for one in modules.run(module, check=True, **wanted)["actions"] if one["kind"] != "manager"}
             there = not names
             missing = {one["name"] for one in modules.run(module, check=True, **absent)["actions"] if one["kind"] != "manager"}
@@ -65,7 +70,7 @@ def test_opposite_wishes(modules, controllers, module, figure):
         modules.run(module, **absent)
 
 
-def test_a_run_waits_for_another(host, modules, controllers):
+def test_a_run_waits_for_another(host, modules):
     """For the lock, which is flock(2)'s: whoever is killed lets go of it."""
     host.check_output("mkdir -p /run/virtnet; (flock 9; sleep 6) 9>> /run/virtnet/lock > /dev/null 2>&1 & sleep 0.3")
     began = time.monotonic()
