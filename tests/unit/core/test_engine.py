@@ -302,6 +302,18 @@ def test_a_full_disk_is_told_and_what_was_begun_is_put_back():
     assert room.have == {"a": 0, "b": 1}
 
 
+def test_a_full_disk_on_the_way_back_is_told_beside_the_first_error():
+    room = Counters({"a": 0}, {"a": 2}, broken={("a", "add1")})
+
+    def revert(op):
+        raise OSError(28, "No space left on device", "/run/virtnet/x")
+
+    room.revert = revert
+    with pytest.raises(CommandFailed, match=r"^a: no$") as caught:
+        engine.converge(room, NoHost(), False)
+    assert caught.value.details["not_reverted"] == ["add0: /run/virtnet/x: No space left on device"]
+
+
 def test_who_is_not_root_is_told_to_become_it(monkeypatch):
     def run_command(command, **options):
         raise FileNotFoundError(2, "No such file or directory", command[0])
