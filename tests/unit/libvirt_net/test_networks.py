@@ -266,6 +266,7 @@ def test_what_has_libvirt_start_it_by_the_way_is_enough():
     # A port group is none of dnsmasq's business.
     assert lost("update", updates=[("portgroup", "add", -1, "<portgroup/>")])
     assert not dnsmasq.lost("n0", served, [], {"n0": [7]})
+    assert not dnsmasq.lost("n0", {**served, "addresses": []}, [], {})
 
 
 def test_a_network_that_serves_nothing_needs_no_dnsmasq():
