@@ -20,9 +20,11 @@ reference() {
     mkdir -p "$site/src/reference"
     chmod -R go-w "$site"
     antsibull-docs collection --use-current --squash-hierarchy --fail-on-error --dest-dir "$site/src/reference" virtnet.kvm
+    # The theme has each page's contents beside it.
+    sed -i '/^\.\. contents::/,/^$/d' "$site"/src/reference/*.rst
 }
 render() {
-    sphinx-build -b html -W --keep-going -n -q -d "$site/doctrees" "$site/src" "$site/html"
+    sphinx-build -b html -j auto -W --keep-going -n -q -d "$site/doctrees" "$site/src" "$site/html"
 }
 phase "gathering the pages" python "$ROOT/tools/docs/stage.py" "$site/src"
 phase "making the reference" reference

@@ -36,6 +36,25 @@ DOCUMENTED = (
     (r"roles/(\w+)/(?:meta/argument_specs|defaults/main)\.yml", r"reference/\1_role.rst"),
     (r"playbooks/\w+\.yml", r"reference/playbooks.md"),
 )
+#: Words of Ansible's own that the pages from ansible-doc refer to by label; its documentation is elsewhere.
+TERMS = """\
+# Terms of Ansible
+
+(common_return_values)=
+## Common return values
+
+What every module returns: `changed`, `failed`, `msg`, `skipped`, `warnings`, `invocation` and the like.
+
+(action_plugins)=
+## Action plugins
+
+The half of a module that runs on the controller, before and after the module itself runs on the managed host.
+
+(ansible_configuration_settings)=
+## Configuration settings
+
+What `ansible.cfg` and environment variables set; `ansible-config list` shows all of it.
+"""
 LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s]+)(\))")
 FENCE = re.compile(r"(?ms)^( *)```.*?^ *```[^\n]*\n")
 
@@ -114,6 +133,7 @@ class Site:
             role = path.parent.name
             self.page(f"roles/{role}/README.md", f"roles/{role}.md")
         self.write("reference/playbooks.md", playbooks())
+        self.write("reference/terms.md", TERMS)
         for name in ("conf.py", "site.css"):
             self.write("static/" * name.endswith(".css") + name, (HERE / name).read_text(encoding="utf-8"))
 
@@ -123,11 +143,14 @@ def with_contents(text: str) -> str:
     added = []
     for section in re.split(r"(?m)^## ", text)[1:]:
         heading, _, body = section.partition("\n")
-        pages = re.findall(r"(?m)^- \[[^\]]+\]\(([^)#:\s]+)\)", body)
+        pages = re.findall(r"(?m)^- \[([^\]]+)\]\(([^)#:\s]+)\)", body)
         if pages:
-            lines = [re.sub(r"\.(md|rst)$", "", page_of(os.path.normpath(f"docs/{page}")) or page) for page in pages]
-            if "roles" in heading.lower():
-                lines = ["reference/index", *lines]
+            lines = []
+            for title, target in pages:
+                page = page_of(os.path.normpath(f"docs/{target}")) or target
+                lines.append(f"{title} <{re.sub(r'[.](md|rst)$', '', page)}>")
+            if "reference" in heading:
+                lines = ["Modules, filters, roles <reference/index>", *lines, "reference/terms"]
             added.append("\n".join(["```{toctree}", ":hidden:", f":caption: {heading}", "", *dict.fromkeys(lines), "```"]))
     return text + "\n" + "\n\n".join(added) + "\n"
 
