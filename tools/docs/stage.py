@@ -57,6 +57,7 @@ What `ansible.cfg` and environment variables set; `ansible-config list` shows al
 """
 LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s]+)(\))")
 FENCE = re.compile(r"(?ms)^( *)```.*?^ *```[^\n]*\n")
+CONSOLE = re.compile(r"(?ms)^( *```)console([^\n]*\n)(.*?)(?=^ *```)")
 
 
 def page_of(path: str) -> str | None:
@@ -85,6 +86,7 @@ class Site:
 
     def relinked(self, text: str, source: str, page: str) -> str:
         """Return a page's text with its links as they are from its place in the site; code stays as it is."""
+
         def link(match: re.Match[str]) -> str:
             target, _, anchor = match[2].partition("#")
             if not target or re.match(r"\w+:", target):
@@ -114,6 +116,7 @@ class Site:
     def page(self, source: str, page: str) -> None:
         text = (ROOT / source).read_text(encoding="utf-8")
         text = re.sub(r"<!-- variables: (\w+) -->", lambda match: variables(match[1]), text)
+        text = CONSOLE.sub(coloured, text)
         if source == "docs/index.md":
             text = with_contents(text)
         self.write(page, self.relinked(text, source, page) if source.endswith(".md") else text)
@@ -136,6 +139,11 @@ class Site:
         self.write("reference/terms.md", TERMS)
         for name in ("conf.py", "site.css"):
             self.write("static/" * name.endswith(".css") + name, (HERE / name).read_text(encoding="utf-8"))
+
+
+def coloured(match: re.Match[str]) -> str:
+    """Return a block of commands, as those of a shell where they have no prompt: else all of it is output to the highlighter."""
+    return match[0] if re.search(r"(?m)^ *\$ ", match[3]) else f"{match[1]}bash{match[2]}{match[3]}"
 
 
 def with_contents(text: str) -> str:

@@ -26,7 +26,13 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.guests import spec as 
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted(
-    [*ROOT.glob("docs/**/*.md"), *ROOT.glob("roles/*/README.md"), ROOT / "README.md", ROOT / "README.zh.md", ROOT / "CONTRIBUTING.md"]
+    [
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("roles/*/README.md"),
+        ROOT / "README.md",
+        ROOT / "README.zh.md",
+        ROOT / "CONTRIBUTING.md",
+    ]
 )
 FENCE = re.compile(r"(?ms)^( *)```(\w*)[^\n]*\n(.*?)^ *```")
 TEMPLATE = re.compile(r"\{\{")
@@ -37,7 +43,9 @@ GUESTS = re.compile(r"(kvm_guests|guests_list|reachability_guests)")
 #: Keys of an item that only playbooks read, so no parser knows them.
 ANY = {"type": "raw"}
 #: Variables of plays that are not a role's: what site.yml and the like read, by the roles that they call.
-PLAYBOOKS = "\n".join(path.read_text(encoding="utf-8") for path in [*ROOT.glob("playbooks/**/*.yml"), *ROOT.glob("roles/**/*.yml")])
+PLAYBOOKS = "\n".join(
+    path.read_text(encoding="utf-8") for path in [*ROOT.glob("playbooks/**/*.yml"), *ROOT.glob("roles/**/*.yml")]
+)
 
 
 def pages_with(kind):
@@ -168,7 +176,9 @@ def look_at_play(play):
     for role in play.get("roles", ()):
         if role["role"].startswith("virtnet."):
             mine = {**play.get("vars", {}), **role.get("vars", {})}
-            look_at_role(play["name"], {"name": role["role"]}, {key: one for key, one in mine.items() if not key.startswith("ansible_")})
+            look_at_role(
+                play["name"], {"name": role["role"]}, {key: one for key, one in mine.items() if not key.startswith("ansible_")}
+            )
     for part in ("pre_tasks", "tasks", "post_tasks"):
         for task in play.get(part, ()):
             look_at_task(task)
@@ -226,7 +236,9 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 SOON = {"topology", "explain"}
 
 
-@pytest.mark.parametrize(("page", "command"), [pytest.param(*one, id=f"{one[0].relative_to(ROOT)}: {one[1]}") for one in COMMANDS])
+@pytest.mark.parametrize(
+    ("page", "command"), [pytest.param(*one, id=f"{one[0].relative_to(ROOT)}: {one[1]}") for one in COMMANDS]
+)
 def test_a_command(page, command):
     program, *words = re.sub(r"'[^']*'", lambda quoted: quoted[0].replace(" ", "\0"), command).split()
     if program == "make":

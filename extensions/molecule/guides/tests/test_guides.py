@@ -4,9 +4,10 @@
 
 """Runs the pages of docs/models and docs/guides on the lab's hosts, as somebody does who copies them.
 
-A block of YAML that begins with a comment of one word is a file of that name, for the commands that follow. Any other is a play, or
-tasks (a play is put around them), or variables of a role net_* (an include is put around them), and is run twice, the second time
-without a change. In blocks of commands those that begin with '$ ' are the host's, kvm1's; of the others ansible-playbook's are run.
+A block of YAML that begins with a comment of one word is a file of that name, for the commands that follow. Any other is a play,
+or tasks (a play is put around them), or variables of a role net_* (an include is put around them), and is run twice, the second
+time without a change. In blocks of commands those that begin with '$ ' are the host's, kvm1's; of the others ansible-playbook's
+are run.
 needs/<page>.yml says what a page takes for granted:
   leave_out: why the whole page is not run
   vars: variables for all of it
@@ -72,8 +73,12 @@ class Reader:
     def command(self, *argv):
         """Run a command of ansible-playbook; return how many tasks changed something."""
         done = subprocess.run(
-            ["ansible-playbook", *argv, "-e", f"@{self.folder}/vars.yml"], cwd=self.folder, capture_output=True, text=True,
-            check=False, env=os.environ,
+            ["ansible-playbook", *argv, "-e", f"@{self.folder}/vars.yml"],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ,
         )
         said = done.stdout + done.stderr
         assert done.returncode == 0, f"ansible-playbook {' '.join(map(str, argv))}\n{said[-6000:]}"
