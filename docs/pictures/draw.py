@@ -1,9 +1,8 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026, the virtnet.kvm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Draws the pictures of the documentation, the SVG files beside this one: docs/pictures/draw.py [FOLDER].
+"""Draws the pictures of the documentation, the SVG files beside this one: python3 docs/pictures/draw.py [FOLDER]
 
 The four models have their four colours in every picture. A test holds that the files are what this draws.
 """

@@ -303,7 +303,7 @@ def test_pictures_are_what_is_drawn():
     drawn = draw.pictures()
     assert {path.name for path in place.parent.glob("*.svg")} == set(drawn)
     for name, text in drawn.items():
-        assert (place.parent / name).read_text(encoding="utf-8") == text, f"{name}: run docs/pictures/draw.py"
+        assert (place.parent / name).read_text(encoding="utf-8") == text, f"{name}: run python3 docs/pictures/draw.py"
 
 
 def test_every_page_is_in_the_table_of_contents():
