@@ -137,6 +137,8 @@ seealso:
   - module: virtnet.kvm.vxlan_iface
 author:
   - The virtnet.kvm authors (@virtnet)
+extends_documentation_fragment:
+  - virtnet.kvm.attributes.actiongroup_kvm
 """
 
 EXAMPLES = r"""

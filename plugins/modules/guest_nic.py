@@ -127,6 +127,8 @@ seealso:
   - module: virtnet.kvm.virt_net_model
 author:
   - The virtnet.kvm authors (@virtnet)
+extends_documentation_fragment:
+  - virtnet.kvm.attributes.actiongroup_kvm
 """
 
 EXAMPLES = r"""

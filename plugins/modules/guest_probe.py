@@ -137,6 +137,8 @@ options:
 seealso:
   - module: virtnet.kvm.guest_vm
   - module: virtnet.kvm.net_policy
+extends_documentation_fragment:
+  - virtnet.kvm.attributes.actiongroup_kvm
 """
 
 EXAMPLES = r"""

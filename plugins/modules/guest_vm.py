@@ -166,6 +166,8 @@ seealso:
   - module: virtnet.kvm.guest_probe
 author:
   - The virtnet.kvm authors (@virtnet)
+extends_documentation_fragment:
+  - virtnet.kvm.attributes.actiongroup_kvm
 """
 
 EXAMPLES = r"""

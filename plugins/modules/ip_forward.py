@@ -55,6 +55,8 @@ seealso:
   - module: virtnet.kvm.nat_rule
 author:
   - The virtnet.kvm authors (@virtnet)
+extends_documentation_fragment:
+  - virtnet.kvm.attributes.actiongroup_kvm
 """
 
 EXAMPLES = r"""

@@ -153,6 +153,7 @@ options:
     default: nftables
 extends_documentation_fragment:
   - virtnet.kvm.network
+  - virtnet.kvm.attributes.actiongroup_kvm
 attributes:
   check_mode:
     description: Can run in check mode and return what a real run would.

@@ -25,6 +25,7 @@ options:
 extends_documentation_fragment:
   - virtnet.kvm.network
   - virtnet.kvm.libvirt_network
+  - virtnet.kvm.attributes.actiongroup_kvm
 attributes:
   check_mode:
     description: Can run in check_mode and predicts the result without modifying the host.

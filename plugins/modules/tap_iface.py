@@ -68,6 +68,7 @@ options:
     default: false
 extends_documentation_fragment:
   - virtnet.kvm.links
+  - virtnet.kvm.attributes.actiongroup_kvm
 notes:
   - Mode, owner, group and queues are a device's for life. Another value makes another device, which cuts off
     who has opened the old one.

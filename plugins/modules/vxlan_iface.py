@@ -85,6 +85,8 @@ seealso:
     plugin_type: filter
 requirements:
   - iproute2 on the managed host
+extends_documentation_fragment:
+  - virtnet.kvm.attributes.actiongroup_kvm
 """
 
 EXAMPLES = r"""
