@@ -22,3 +22,25 @@ attributes:
     membership:
       - virtnet.kvm.kvm
 """
+
+    ACTIONGROUP_LIBVIRT = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/virtnet.kvm.libvirt) or C(group/virtnet.kvm.kvm) in C(module_defaults) to set its defaults.
+    support: full
+    membership:
+      - virtnet.kvm.libvirt
+      - virtnet.kvm.kvm
+"""
+
+    ACTIONGROUP_GUARDED = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/virtnet.kvm.guarded) or C(group/virtnet.kvm.kvm) in C(module_defaults) to set its defaults.
+    support: full
+    membership:
+      - virtnet.kvm.guarded
+      - virtnet.kvm.kvm
+"""

@@ -128,6 +128,7 @@ seealso:
 author:
   - The virtnet.kvm authors (@virtnet)
 extends_documentation_fragment:
+  - virtnet.kvm.attributes.actiongroup_libvirt
   - virtnet.kvm.attributes.actiongroup_kvm
 """
 

@@ -138,6 +138,7 @@ seealso:
   - module: virtnet.kvm.guest_vm
   - module: virtnet.kvm.net_policy
 extends_documentation_fragment:
+  - virtnet.kvm.attributes.actiongroup_libvirt
   - virtnet.kvm.attributes.actiongroup_kvm
 """
 

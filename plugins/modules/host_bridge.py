@@ -158,6 +158,7 @@ options:
 extends_documentation_fragment:
   - virtnet.kvm.links
   - virtnet.kvm.guard
+  - virtnet.kvm.attributes.actiongroup_guarded
   - virtnet.kvm.attributes.actiongroup_kvm
 notes:
   - With systemd-networkd the bridge's file is made from that of the port it takes over, with all of its settings, and the IAID

@@ -101,6 +101,7 @@ options:
 extends_documentation_fragment:
   - virtnet.kvm.links
   - virtnet.kvm.guard
+  - virtnet.kvm.attributes.actiongroup_guarded
   - virtnet.kvm.attributes.actiongroup_kvm
 notes:
   - Taking down the link of one's own connection, or giving it another address, is taken back after O(confirm_timeout).

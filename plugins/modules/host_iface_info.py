@@ -40,6 +40,7 @@ seealso:
   - module: virtnet.kvm.tap_iface
 extends_documentation_fragment:
   - virtnet.kvm.info
+  - virtnet.kvm.attributes.actiongroup_libvirt
   - virtnet.kvm.attributes.actiongroup_kvm
 """
 

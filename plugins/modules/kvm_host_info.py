@@ -28,6 +28,7 @@ seealso:
     plugin_type: filter
 extends_documentation_fragment:
   - virtnet.kvm.info
+  - virtnet.kvm.attributes.actiongroup_libvirt
   - virtnet.kvm.attributes.actiongroup_kvm
 """
 

@@ -29,6 +29,7 @@ options:
 extends_documentation_fragment:
   - virtnet.kvm.network
   - virtnet.kvm.guard
+  - virtnet.kvm.attributes.actiongroup_guarded
   - virtnet.kvm.attributes.actiongroup_kvm
 attributes:
   check_mode:

@@ -35,6 +35,7 @@ seealso:
   - module: virtnet.kvm.virt_net_model
 extends_documentation_fragment:
   - virtnet.kvm.info
+  - virtnet.kvm.attributes.actiongroup_libvirt
   - virtnet.kvm.attributes.actiongroup_kvm
 """
 

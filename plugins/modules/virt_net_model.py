@@ -27,6 +27,7 @@ description:
 extends_documentation_fragment:
   - virtnet.kvm.network
   - virtnet.kvm.libvirt_network
+  - virtnet.kvm.attributes.actiongroup_libvirt
   - virtnet.kvm.attributes.actiongroup_kvm
 attributes:
   check_mode:
