@@ -881,7 +881,7 @@ def all_steps() -> list[Step]:
         Step("ansible-lint", "production profile", ansible_lint, 30, ("lint", "static")),
         Step("docs", "documentation of plugins and roles", docs, 15, ("static",)),
         Step("build", "tarball, installed, imported", build, 15, ("static",)),
-        Step("units", "unit tests", units, 20, ("quick", "static")),
+        Step("units", "unit tests", units, 60, ("quick", "static"), limit=1800),
         Step("sanity", "ansible-test sanity", sanity, 90, ("static",), limit=900),
         Step("units-slow", "unit tests marked slow", units_slow, 60, ("static",), full=True, limit=1800),
         Step("sanity-targets", "import and compile on other Pythons", sanity_targets, 120, ("static",), full=True, limit=1800),

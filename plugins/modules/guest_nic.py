@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: guest_nic
 short_description: Wire the NICs of guests that are there
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Wires, adds and removes NICs of domains that others made, any number of them in one call, in the running guest and in
     its stored definition alike.

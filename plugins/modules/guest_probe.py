@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: guest_probe
-version_added: 0.1.0
+version_added: 1.0.0
 author: The virtnet.kvm authors (@virtnet)
 short_description: Asks guests, with packets, whom they reach
 description:

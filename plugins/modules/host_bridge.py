@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: host_bridge
 short_description: Linux bridges of the host, and the uplink's way into one
-version_added: "0.1.0"
+version_added: 1.0.0
 description:
   - Makes, changes and removes Linux bridges with their ports, addresses and routes, any number of them in one call.
   - A port that has addresses is refused, unless O(bridges[].take_over=true). Then its addresses, routes, DNS servers and DHCP

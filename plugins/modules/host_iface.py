@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: host_iface
 short_description: Physical and other existing links of the host
-version_added: "0.1.0"
+version_added: 1.0.0
 description:
   - Changes links that are there already, physical ones, veths, bridges of others, any number of them in one call. State, MTU,
     MAC, addresses, routes and description.
