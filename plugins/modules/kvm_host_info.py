@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: kvm_host_info
 short_description: What a KVM host has, for whoever plans what it gets
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Returns in one call what a plan for several hosts needs to know of each. Its memory and processors, its links with their
     addresses and routes, the networks that the collection was told of there, and the guests.
@@ -28,6 +28,8 @@ seealso:
     plugin_type: filter
 extends_documentation_fragment:
   - virtnet.kvm.info
+  - virtnet.kvm.attributes.actiongroup_libvirt
+  - virtnet.kvm.attributes.actiongroup_kvm
 """
 
 EXAMPLES = r"""
