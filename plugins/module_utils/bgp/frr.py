@@ -224,12 +224,10 @@ class Frr:
         if _first(_VTYSH) is None:
             return None
         summaries = self._summaries()
-        found = {
-            address: {
-                "address": address, "name": peer.get("desc"), "asn": peer.get("remoteAs"), "state": peer.get("state"),
-            }
-            for one in summaries for address, peer in one["peers"].items()
-        }  # fmt: skip
+        found: dict = {}
+        for address, peer in (pair for one in summaries for pair in one["peers"].items()):
+            row = {"address": address, "name": peer.get("desc"), "asn": peer.get("remoteAs"), "state": peer.get("state")}
+            found.setdefault(address, row)
         if not summaries:
             return None
         return {"asn": summaries[0].get("as"), "sessions": [row for _address, row in sorted(found.items())]}

@@ -171,11 +171,11 @@ def guest_row(guest, nic, proven, column):
 
 def guests(members, proven, column=0):
     """Return the card of guests with one NIC in one network: [(guest, nic)]."""
-    order = ["bad", "unknown", None, "good"]
+    urgent = {"bad": 0, "unknown": 1}
     shown, rest = members, []
     if len(members) > GUESTS_SHOWN:
         # Those with something wrong are not among those that are only counted, if there is room for them.
-        ranked = sorted(members, key=lambda pair: order.index(pair[0]["mark"]["mark"]))
+        ranked = sorted(members, key=lambda pair: urgent.get(pair[0]["mark"]["mark"], 2))
         keep = {pair[0]["id"] for pair in ranked[: GUESTS_SHOWN - 1]}
         shown = [pair for pair in members if pair[0]["id"] in keep]
         rest = [pair for pair in members if pair[0]["id"] not in keep]

@@ -20,7 +20,7 @@ MODELS = {
     "routed": ("#0072B2", "#FFFFFF", "routed", "guests are known outside by their own addresses"),
     "nat": ("#E69F00", "#1F2933", "NAT", "guests go out under their host's address; in by port forwards only"),
     "bridged": ("#56B4E9", "#1F2933", "bridged", "guests are on the LAN itself"),
-    "other": ("#7B8794", "#FFFFFF", "other", "none of the four models"),
+    "other": ("#616E7C", "#FFFFFF", "other", "none of the four models"),
 }
 INK, SOFT, LINE, PAPER, WALL, ROAD = "#1F2933", "#52606D", "#9AA5B1", "#FFFFFF", "#F4F7FA", "#3E4C59"
 BGP = "#6A51A3"

@@ -80,6 +80,14 @@ def _names(one):
     return look.escape(one["name"])
 
 
+def _sessions(bgp):
+    """Return what is told of a machine's BGP; each session by its name only if it is down."""
+    if not bgp:
+        return []
+    down = [f"{row['peer']} ({row['address']}): {row['state']}" for row in bgp["sessions"] if not row["up"]]
+    return [f"AS {bgp['asn']}, {bgp['up']} of {len(bgp['sessions'])} sessions up", *down]
+
+
 def _machines(shown, with_proof):
     rows = []
     for one in shown["machines"]:
@@ -89,10 +97,8 @@ def _machines(shown, with_proof):
         else:
             why = f": {look.escape(one['why'])}" if one["why"] else ""
             state = f'<span class="unknown">{cards.missed(one)}{why}</span>'
-        sessions = [f"{row['peer']}: {row['state']}" for row in (one["bgp"] or {}).get("sessions", [])]
-        asn = [f"AS {one['bgp']['asn']}"] if one["bgp"] else []
         cells = [f"<strong>{_names(one)}</strong>", "KVM host" if one["kind"] == "kvm" else "machine", state, _several(links),
-                 _several([*asn, *sessions], mono=False)]  # fmt: skip
+                 _several(_sessions(one["bgp"]), mono=False)]  # fmt: skip
         rows.append((one["id"], cells + ([_proven(one["marks"]["machine"])] if with_proof else [])))
     return _table(["Machine", "Kind", "State", "Uplinks", "BGP", *(["Proof"] if with_proof else [])], rows)
 
