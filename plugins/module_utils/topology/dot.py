@@ -203,13 +203,23 @@ class Drawing:
                     stroke["penwidth"] = max(2, stroke.get("penwidth", 2))
                     self.edge(one["id"], link["segment"], link["id"], tailport=port, dir="none", **stroke)
             if lans and not linked:
-                self.edge(one["id"], lans[0], self.places[(one["name"], None)], tailport=port, style="invis", weight=20)
+                self.edge(one["id"], lans[0], self.places[(one["name"], None)], tailport=port, style="invis")
+
+    def shared(self, name, members):
+        """Return the columns of what these machines share.
+
+        Hosts that could not be asked have invisible lines to it, too: else those of all others would push them out of their place.
+        """
+        missed = [one for one in self.hosts if one["state"] != "reached"]
+        for one in missed:
+            self.edge(one["id"], name, self.places[(one["name"], None)], tailport=one["id"], style="invis")
+        return self.columns([one for one in self.hosts if one in members or one in missed])
 
     def exchanges(self):
         by_name = {one["name"]: one for one in self.shown["machines"]}
         for one in self.shown["bgp"]:
             good = one["up"] == one["sessions"]
-            columns = self.columns([by_name[name] for name in one["speakers"]])
+            columns = self.shared(one["id"], [by_name[name] for name in one["speakers"]])
             told = f"{one['up']} of {one['sessions']} sessions up"
             tint = look.BGP if good else look.MARKS["bad"][1]
             self.node(one["id"], cards.hub(f"BGP AS {one['asn']}", [told], tint, columns))
@@ -225,7 +235,7 @@ class Drawing:
                     self.edges.append(_edge(place, one["id"], **how))
         for one in self.shown["tunnels"]:
             below = [look.count(len(one["ends"]), "host"), *([f"found by {one['control'].upper()}"] if one["control"] else [])]
-            columns = self.columns([by_name[name] for name, _network in one["ends"]])
+            columns = self.shared(one["id"], [by_name[name] for name, _network in one["ends"]])
             self.node(one["id"], cards.hub(f"VXLAN {one['vni']}", [", ".join(below)], look.MODELS["isolated"][0], columns))
             for name, network_name in one["ends"]:
                 host = by_name[name]
