@@ -208,7 +208,7 @@ class Drawing:
     def shared(self, name, members):
         """Return the columns of what these machines share.
 
-        Hosts that could not be asked have invisible lines to it, too: else those of all others would push them out of their place.
+        Hosts that could not be asked have invisible lines to it, too: else the lines of all others push them out of their place.
         """
         missed = [one for one in self.hosts if one["state"] != "reached"]
         for one in missed:
