@@ -76,6 +76,7 @@ KIND = {
     "firewall/nfttext": "pure",
     "firewall/pairs": "pure",
     "firewall/rates": "pure",
+    "firewall/forwards": "pure",
     "firewall/ports": "effects",
     "firewall/ports_room": "effects",
     "firewall/file_room": "effects",
@@ -107,6 +108,7 @@ KIND = {
     "guests/kernel": "effects",
     "guests/kvm_probe": "effects",
     "guests/nic_room": "effects",
+    "guests/nics": "effects",
     "guests/room": "effects",
     "guests/spec": "pure",
     "guests/storage": "effects",
@@ -173,12 +175,20 @@ KIND = {
     "proof/session": "effects",
     "proof/steps": "effects",
     "proof/table": "pure",
+    "topology/cards": "pure",
+    "topology/dot": "pure",
+    "topology/look": "pure",
+    "topology/machines": "pure",
+    "topology/marks": "pure",
+    "topology/page": "pure",
+    "topology/svg": "pure",
+    "topology/tips": "pure",
 }
 #: What pure code may import besides the pure files of ours.
 HARMLESS = {
     "__future__", "abc", "base64", "binascii", "bisect", "collections", "configparser", "copy", "dataclasses", "enum", "fnmatch",
     "functools", "hashlib", "io", "ipaddress", "itertools", "json", "lxml", "math", "operator", "re", "shlex", "stat", "string",
-    "struct", "textwrap", "typing", "unicodedata",
+    "struct", "textwrap", "typing", "unicodedata", "xml",
 }
 EXCUSED = {("proof/packets", "_socket"), ("links/persist/networkmanager_files", "uuid")}
 #: Names of objects that lead to the host; in `names`, `host` is a host's name, in these files a part of what was declared.
