@@ -10,13 +10,13 @@ module: packet_trace
 short_description: Follows one packet, and its reply, through a host
 version_added: "0.1.0"
 description:
-  - Lets the kernel itself tell what becomes of one packet between two guests, or a guest and another machine. The packet is really
-    sent, by the guest that asks; nftables names each table, chain and rule that it meets, in their order.
+  - Lets the kernel itself tell what becomes of one packet between two guests, or a guest and another machine. The packet is
+    really sent, by the guest that asks; nftables names each table, chain and rule that it meets, in their order.
   - It is one host's part of the playbook C(virtnet.kvm.explain), which asks V(look), V(listen), V(send) and V(collect) of all
     hosts on the packet's way, one after the other, with the filters P(virtnet.kvm.explain_plan#filter) before and
     P(virtnet.kvm.explain_judge#filter) behind.
-  - From V(listen) to V(collect) there is a table C(virtnet_trace) of the families bridge and inet, which marks that one packet and
-    lets everything pass. It goes with V(collect), and by itself after a minute. Nothing else is changed.
+  - From V(listen) to V(collect) there is a table C(virtnet_trace) of the families bridge and inet, which marks that one packet
+    and lets everything pass. It goes with V(collect), and by itself after a minute. Nothing else is changed.
 options:
   step:
     description:

@@ -88,15 +88,17 @@ def _nics(tree):
     for node in tree.iterfind("devices/interface"):
         source, target, link, mac = (node.find(name) for name in ("source", "target", "link", "mac"))
         mac = mac.get("address").lower() if mac is not None else None
-        found.append({
-            "mac": mac,
-            "kind": node.get("type"),
-            "network": source.get("network") if source is not None else None,
-            "bridge": source.get("bridge") if source is not None else None,
-            "tap": target.get("dev") if target is not None else None,
-            "link": link.get("state") if link is not None else "up",
-            "declared": [one for one in known.get(mac, {}).get("addresses") or () if one != "dhcp"],
-        })
+        found.append(
+            {
+                "mac": mac,
+                "kind": node.get("type"),
+                "network": source.get("network") if source is not None else None,
+                "bridge": source.get("bridge") if source is not None else None,
+                "tap": target.get("dev") if target is not None else None,
+                "link": link.get("state") if link is not None else "up",
+                "declared": [one for one in known.get(mac, {}).get("addresses") or () if one != "dhcp"],
+            }
+        )
     return found
 
 

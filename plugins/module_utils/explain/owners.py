@@ -60,7 +60,8 @@ def cure(drop, whose, host):
         return f"Take the rule away, on {host}: nft -a list chain {place}; nft delete rule {place} handle N"
     if drop["rule"] is None and drop["family"] in ("ip", "ip6") and drop["chain"] == "FORWARD":
         program = "iptables" if drop["family"] == "ip" else "ip6tables"
-        return f"{opening}; or by hand on {host}: {program} -P FORWARD ACCEPT, or an ACCEPT for the bridge in DOCKER-USER or FORWARD."
+        by_hand = f"{program} -P FORWARD ACCEPT, or an ACCEPT for the bridge in DOCKER-USER or FORWARD"
+        return f"{opening}; or by hand on {host}: {by_hand}"
     if drop["rule"] is None:
         return f"{opening} where it is a chain of forward or input; or by hand on {host}: nft add rule {place} ... accept"
     return f"On {host}: nft -a list chain {place}; nft delete rule {place} handle N"
@@ -70,7 +71,7 @@ def opening(promise, src, dst, protocol, port):
     """Return how what the models do not promise is declared, if it can be."""
     why = promise["why"]
     names = [one["name"] for one in promise["networks"]]
-    what = f"protocol: {protocol}" + (f", ports: [\"{port}\"]" if port else "")
+    what = f"protocol: {protocol}" + (f', ports: ["{port}"]' if port else "")
     if why == "port_isolation":
         return f"policy.port_isolation: false of {names[0]}"
     if why.startswith("macvtap"):
@@ -82,6 +83,6 @@ def opening(promise, src, dst, protocol, port):
     model = promise["networks"][-1]["model"]
     if dst["kind"] == "guest" and model == "nat":
         number = port or "PORT"
-        return f"port_forwards: [{{name: NAME, listen: {{ports: \"{number}\"}}, to: {{guest: {dst['process']}, ports: \"{number}\"}}}}] " \
-               f"of {names[-1]}, and ask {dst['host']} instead"
+        rule = f'{{name: NAME, listen: {{ports: "{number}"}}, to: {{guest: {dst["process"]}, ports: "{number}"}}}}'
+        return f"port_forwards: [{rule}] of {names[-1]}, and ask {dst['host']} instead"
     return "another model: an isolated network stays among its guests" if "isolated" in why else "another model for the network"

@@ -11,7 +11,10 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.explain import owners
 from ansible_collections.virtnet.kvm.plugins.module_utils.explain.walk import OK, STOP, UNSEEN, Walk
 
 MARKS = {OK: "✓", STOP: "✗", UNSEEN: "?"}
-AGAIN = "The host's rules are not those that were declared: the role of the network again, or systemctl restart virtnet-firewall.service"
+AGAIN = (
+    "The host's rules are not those that were declared: the role of the network again, or "
+    "systemctl restart virtnet-firewall.service"
+)
 #: Chains of ours that ask who a packet is from, and not where it goes.
 GUARDS = ("guard", "prerouting_guard")
 SPOOFED = (
@@ -32,7 +35,12 @@ def explain(plan, hosts, found):
         reaches = True
     verdict, cure = _verdict(plan, walk.stop_at, reaches)
     result = {
-        "reaches": reaches, "hops": walk.hops, "stopped": walk.stop_at, "promise": plan["promise"], "verdict": verdict, "cure": cure,
+        "reaches": reaches,
+        "hops": walk.hops,
+        "stopped": walk.stop_at,
+        "promise": plan["promise"],
+        "verdict": verdict,
+        "cure": cure,
     }
     return {**result, "lines": lines(plan, result)}
 
@@ -61,7 +69,7 @@ def _verdict(plan, stop, reaches):
         spoofed = drop["family"] in ("bridge", "arp") or drop["chain"] in GUARDS
         return f"{place}; {says}", SPOOFED if spoofed else AGAIN
     if no:
-        return f"{place}; and besides, {says}", f"{stop['cure']}. Then, to allow it: {opening}"
+        return f"{place}; and besides, {says}", f"{stop['cure'].rstrip('.')}. Then, to allow it: {opening}"
     return f"{place}; {says}", stop["cure"]
 
 
@@ -69,8 +77,10 @@ def lines(plan, result):
     """Return the explanation as lines: its question, a line for each hop, the verdict, the cure."""
     src, dst = plan["src"], plan["dst"]
     port = f"/{plan['port']}" if plan["protocol"] != "icmp" else ""
-    ends = [f"{end['label']} ({end['address'] or 'no address'})" if end["label"] != end["address"] else end["label"]
-            for end in (src, dst)]
+    ends = [
+        f"{end['label']} ({end['address'] or 'no address'})" if end["label"] != end["address"] else end["label"]
+        for end in (src, dst)
+    ]
     found = [f"{' → '.join(ends)}, {plan['protocol']}{port}, IPv{plan['version']}"]
     grid = [[f"  {MARKS[hop['mark']]}", hop["host"] or "", hop["where"], hop["text"]] for hop in result["hops"]]
     found += columns.lines(grid) if grid else []

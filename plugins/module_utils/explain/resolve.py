@@ -61,8 +61,14 @@ def _nics(facts, name):
 def _of_guest(hosts, name, host):
     nics = _nics(hosts[host], name)
     texts = [(text, number) for number, nic in enumerate(nics) for text in nic["addresses"]]
-    return {"kind": "guest", "label": f"{name}@{host}", "host": host, "process": name, "nics": nics,
-            "addresses": [(str(_one), number) for text, number in texts for _one in _usable([text])]}
+    return {
+        "kind": "guest",
+        "label": f"{name}@{host}",
+        "host": host,
+        "process": name,
+        "nics": nics,
+        "addresses": [(str(_one), number) for text, number in texts for _one in _usable([text])],
+    }
 
 
 def _of_host(hosts, name):
@@ -71,8 +77,14 @@ def _of_host(hosts, name):
     order = sorted(facts["links"], key=lambda link: (link not in facts["uplinks"], facts["links"][link]["kind"] == "bridge"))
     texts = [text for link in order for text in facts["links"][link]["addresses"]]
     kind = OUTSIDE if facts["kind"] == OUTSIDE else HOST
-    return {"kind": kind, "label": name, "host": name, "process": HOST, "nics": [],
-            "addresses": [(str(one), None) for one in _usable(texts)]}
+    return {
+        "kind": kind,
+        "label": name,
+        "host": name,
+        "process": HOST,
+        "nics": [],
+        "addresses": [(str(one), None) for one in _usable(texts)],
+    }
 
 
 def _owner(hosts, address):
@@ -105,10 +117,20 @@ def _end(hosts, text, option, near=None):
         if found is not None:
             return {**found, "asked": str(address)}
         if option == "from":
-            raise InvalidInput(f"no guest and no host of the play has the address {text}", option=option,
-                               cure="Name a guest or a host of the inventory.")
-        return {"kind": "address", "label": text, "host": None, "process": None, "nics": [], "asked": str(address),
-                "addresses": [(f"{address}/{address.max_prefixlen}", None)]}
+            raise InvalidInput(
+                f"no guest and no host of the play has the address {text}",
+                option=option,
+                cure="Name a guest or a host of the inventory.",
+            )
+        return {
+            "kind": "address",
+            "label": text,
+            "host": None,
+            "process": None,
+            "nics": [],
+            "asked": str(address),
+            "addresses": [(f"{address}/{address.max_prefixlen}", None)],
+        }
     name, _sign, at = text.partition("@")
     if at and at not in hosts:
         raise InvalidInput(f"there is no host {at!r} in the play", option=option, cure=f"There are {', '.join(hosts)}.")
@@ -128,7 +150,8 @@ def _end(hosts, text, option, near=None):
         raise InvalidInput("the play has no machine outside", option=option, cure="Put one into the inventory's group outside.")
     guests = [f"{guest}@{host}" for host, facts in hosts.items() for guest in facts["guest_names"]]
     raise InvalidInput(
-        f"{text!r} is no guest, no host of the play and no address", option=option,
+        f"{text!r} is no guest, no host of the play and no address",
+        option=option,
         cure=f"Hosts: {', '.join(hosts)}. Guests: {', '.join(guests[:20]) or 'none'}.",
     )
 
@@ -196,7 +219,9 @@ def promise(hosts, src, dst, protocol, port):
     verdict = contract.verdict(*ends, protocol, port)
     networks = [one.network for one in ends if one.network]
     return {
-        "allowed": verdict.allowed, "why": verdict.why, "source": verdict.source,
+        "allowed": verdict.allowed,
+        "why": verdict.why,
+        "source": verdict.source,
         "networks": [{"name": one.name, "model": one.model} for one in networks],
         "one_host": ends[0].host == ends[1].host,
     }
@@ -234,20 +259,30 @@ def plan(hosts, src, dst, protocol="icmp", port=None, family=None, session="", t
             mine = todo.setdefault(end["host"], {"listen": [], "send": None, "lookups": {}})
             mine["listen"].append(end["process"])
     if sends:
-        item = {"token": token, "to": last["address"], "family": version, "protocol": protocol, "port": port or 0, "sport": SPORT,
-                "wanted": True}
+        item = {"token": token, "to": last["address"], "family": version, "protocol": protocol, "port": port or 0}
+        item.update(sport=SPORT, wanted=True)
         todo[first["host"]]["send"] = {"end": first["process"], "item": item}
         todo[first["host"]]["lookups"]["ask"] = _lookup(first, last)
         if last["kind"] == "guest":
             todo[last["host"]]["lookups"]["reply"] = _lookup(last, first)
     macs = sorted({nic["mac"] for end in (one, other) for nic in end["nics"] if nic["mac"]})
     return {
-        "session": session, "token": token, "version": version, "protocol": protocol, "port": port, "macs": macs,
-        "src": first, "dst": last, "hosts": todo, "promise": promise(hosts, first, last, protocol, port),
+        "session": session,
+        "token": token,
+        "version": version,
+        "protocol": protocol,
+        "port": port,
+        "macs": macs,
+        "src": first,
+        "dst": last,
+        "hosts": todo,
+        "promise": promise(hosts, first, last, protocol, port),
         "guest_route": {"guest": last["process"], "target": first["address"]} if last["kind"] == "guest" else None,
     }
 
 
 def _lookup(src, dst):
     found = {"target": dst["address"], "source": src["address"]}
-    return {**found, "iif": src["nic"]["bridge"]} if src["kind"] == "guest" and src["nic"]["bridge"] else {**found, "source": None}
+    return (
+        {**found, "iif": src["nic"]["bridge"]} if src["kind"] == "guest" and src["nic"]["bridge"] else {**found, "source": None}
+    )

@@ -61,8 +61,10 @@ def isolated(facts, one, other):
         return None
     entries = [entry for entry in facts["networks"] if entry["name"] == other["nic"]["network"]]
     ours = bool(entries and (entries[0].get("policy") or {}).get("port_isolation"))
-    cure = f"policy.port_isolation: false of {other['nic']['network']}" if ours else (
-        f"bridge link set dev {one['nic']['tap']} isolated off"
+    cure = (
+        f"policy.port_isolation: false of {other['nic']['network']}"
+        if ours
+        else (f"bridge link set dev {one['nic']['tap']} isolated off")
     )
     return "port isolation: both NICs are isolated ports of the bridge", "virtnet.kvm" if ours else KERNEL, cure
 
@@ -121,14 +123,18 @@ def routing(facts, route, version, before, after, guess=True):
         return ("the host did not route it", KERNEL, "ip route; ip rule") if guess else None
     if out.get("error"):
         target = route["target"]
-        return (f"no route to {target}: {out['error']}", "the kernel, routes",
-                f"A route to it, ip route add, or the link that had it is down: ip route get {target}")
+        return (
+            f"no route to {target}: {out['error']}",
+            "the kernel, routes",
+            f"A route to it, ip route add, or the link that had it is down: ip route get {target}",
+        )
     found = None if out.get("local") else _forwarding(facts, route["iif"], version)
     found = found or _reverse_path(facts, route, version, before, after)
     if found or not guess:
         return found
     error = (route.get("in") or {}).get("error") or "no reason that it tells"
-    return f"the host did not route it: {error}", KERNEL, f"ip route get {route['target']} from {route['source']} iif {route['iif']}"
+    asked = f"{route['target']} from {route['source']} iif {route['iif']}"
+    return f"the host did not route it: {error}", KERNEL, f"ip route get {asked}"
 
 
 def untraceable(hook):

@@ -30,6 +30,11 @@ class Steps:
         self.kind = kind
         self.connection = connection
         self.plan = plan
+        self.capture = capture.Capture(host, plan["session"])
+
+    def _end(self):
+        if self.kind == "kvm":
+            self.capture.end()
 
     def _probe(self, end):
         if end == HOST:
@@ -40,7 +45,7 @@ class Steps:
         """Begin to trace, and start the probes of C(ends); return {end: why it has none, or None}."""
         if self.kind == "kvm":
             packet = [self.plan[key] for key in ("version", "protocol", "token")]
-            capture.begin(self.host, trace_text.table(*packet, self.plan["macs"]))
+            self.capture.begin(trace_text.table(*packet, self.plan["macs"]))
         found = {}
         try:
             for end in ends:
@@ -50,7 +55,7 @@ class Steps:
                 except VirtnetError as error:
                     found[end] = {"error": steps.words(error)}
         except BaseException:
-            capture.end()
+            self._end()
             raise
         return {"probes": found, "counters": facts.counters()}
 
@@ -67,7 +72,7 @@ class Steps:
                 with self._noted(errors, end):
                     self._probe(end).send(tokens, [item])
         except BaseException:
-            capture.end()
+            self._end()
             raise
         return errors
 
@@ -91,7 +96,7 @@ class Steps:
                 with self._noted(errors, end):
                     evidence[end] = self._probe(end).collect(tokens)
         finally:
-            trace = capture.finish(self.host) if self.kind == "kvm" else {}
+            trace = self.capture.finish() if self.kind == "kvm" else {}
         evidence.update({end: {"error": text} for end, text in errors.items()})
         routes = {}
         for direction in (trace_text.ASK, trace_text.REPLY):

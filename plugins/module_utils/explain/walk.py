@@ -64,6 +64,10 @@ class Walk:
     def route(self, host, direction):
         return (self.found.get(host) or {}).get("collect", {}).get("routes", {}).get(direction) or {}
 
+    @staticmethod
+    def name(end):
+        return end["process"] if end["kind"] == "guest" else end["label"]
+
     def _why_silent(self, end):
         """Return why an end could not take part, or None."""
         mine = self.found.get(end["host"]) or {}
@@ -116,7 +120,10 @@ class Walk:
         self.wired(end, end is self.src and bool(self.visits(end["host"], ASK)))
         if end["address"] is None:
             self.stop(
-                end["host"], end["process"], f"it has no IPv{self.version} address", GUEST,
+                end["host"],
+                end["process"],
+                f"it has no IPv{self.version} address",
+                GUEST,
                 "DHCP, or an address of its own, in the guest: ip address; its network's addresses and dhcp.",
             )
         self.sends(end)
@@ -127,14 +134,20 @@ class Walk:
         nic = end["nic"]
         if not guest["runs"]:
             self.stop(
-                end["host"], end["process"], f"it {guest['state']}", GUEST,
+                end["host"],
+                end["process"],
+                f"it {guest['state']}",
+                GUEST,
                 f"virsh start {end['process']} (or resume), or virtnet.kvm.guest_vm with state: running",
             )
         if nic is None:
             self.stop(end["host"], end["process"], "it has no NIC", GUEST, "Give it one: virtnet.kvm.guest_nic")
         if nic["link"] == "down":
             self.stop(
-                end["host"], end["process"], f"the link of its NIC {nic['tap']} is set down in libvirt", "libvirt",
+                end["host"],
+                end["process"],
+                f"the link of its NIC {nic['tap']} is set down in libvirt",
+                "libvirt",
                 f"virsh domif-setlink {end['process']} {nic['tap']} up, or link: up of the NIC",
             )
         self.ok(end["host"], end["process"], f"runs; {nic['dev'] or nic['mac']} has {end['address'] or 'no address'}")
@@ -155,10 +168,13 @@ class Walk:
         elif row["error"] and not row["sent"]:
             words = SENDING.get(row["error"], "sending to {} failed: " + row["error"]).format(self.dst["address"])
             self.stop(
-                end["host"], end["process"] if end["kind"] == "guest" else end["label"], words,
+                end["host"],
+                self.name(end),
+                words,
                 GUEST if end["kind"] == "guest" else KERNEL,
                 "A route in it: ip route; a default route comes with DHCP of a network that has a gateway."
-                if "UNREACH" in row["error"] else "Look at its own firewall and links.",
+                if "UNREACH" in row["error"]
+                else "Look at its own firewall and links.",
             )
 
     def goes(self, direction, sender, receiver):
@@ -203,8 +219,11 @@ class Walk:
         if bridge and visit["oif"] and visit["oif"] != bridge:
             via = (self.route(host, direction).get("out") or {}).get("via")
             self.stop(
-                host, "routing", f"{receiver['address']} goes by {visit['oif']}{f' via {via}' if via else ''} and not by {bridge}",
-                KERNEL, f"The route to the network is missing or hidden by another: ip route get {receiver['address']}; "
+                host,
+                "routing",
+                f"{receiver['address']} goes by {visit['oif']}{f' via {via}' if via else ''} and not by {bridge}",
+                KERNEL,
+                f"The route to the network is missing or hidden by another: ip route get {receiver['address']}; "
                 f"ip rule; ip address show dev {bridge}",
             )
 
@@ -219,8 +238,9 @@ class Walk:
             if visit["drop"]:
                 self.dropped(host, f"{visit['layer']} {visit['hook']}", visit["drop"])
         if sender["kind"] != "guest":
-            self.stop(host, "routing", static.no_route_words(self.route(host, direction)), KERNEL,
-                      f"ip route get {receiver['address']}")
+            self.stop(
+                host, "routing", static.no_route_words(self.route(host, direction)), KERNEL, f"ip route get {receiver['address']}"
+            )
         self.no_neighbour(host, sender, receiver, bool(near))
 
     def no_neighbour(self, host, sender, receiver, asked):
@@ -229,16 +249,25 @@ class Walk:
         if static.same_bridge(sender, receiver):
             self.reaches(receiver, sender)
             self.stop(
-                host, receiver["process"], f"it does not answer for {receiver['address']}", GUEST,
+                host,
+                receiver["process"],
+                f"it does not answer for {receiver['address']}",
+                GUEST,
                 "Look in the guest: is its NIC up, is that its address?",
             )
         if asked:
             self.stop(
-                host, nic["bridge"] or "bridge", "nobody answers the guest's question for its gateway's MAC address", KERNEL,
+                host,
+                nic["bridge"] or "bridge",
+                "nobody answers the guest's question for its gateway's MAC address",
+                KERNEL,
                 f"The gateway in the guest, and who has that address: ip address show dev {nic['bridge']}",
             )
         self.stop(
-            host, nic["tap"] or "NIC", "nothing came out of the guest's NIC", GUEST,
+            host,
+            nic["tap"] or "NIC",
+            "nothing came out of the guest's NIC",
+            GUEST,
             f"Look in the guest: ip link, its own firewall. On {host}, before nftables sees a frame: nft list ruleset netdev, "
             f"tc filter show dev {nic['tap']} ingress",
         )
@@ -259,12 +288,20 @@ class Walk:
         own = [one.partition("/")[0] for link in self.hosts[host]["links"].values() for one in link["addresses"]]
         if via and via not in own:
             self.stop(
-                sender["host"], "routing", f"it went to {via}, and never came to {host}", f"the router {via}",
+                sender["host"],
+                "routing",
+                f"it went to {via}, and never came to {host}",
+                f"the router {via}",
                 f"A route to {receiver['address']} by {host}, on {sender['host']} or on {via}: return_routes of its network "
                 "(peers or bgp).",
             )
-        self.stop(host, "link", f"it left {sender['host'] or sender['label']}, and never came to {host}", "the network between",
-                  f"Look at what is between the two: tcpdump -ni {way.get('dev') or 'LINK'} on both.")
+        self.stop(
+            host,
+            "link",
+            f"it left {sender['host'] or sender['label']}, and never came to {host}",
+            "the network between",
+            f"Look at what is between the two: tcpdump -ni {way.get('dev') or 'LINK'} on both.",
+        )
 
     def gap(self, host, direction, visits, sender, receiver):
         """Where did it go after the last hook, if it did not go on?"""
@@ -278,13 +315,21 @@ class Walk:
                 return
         if static.same_bridge(sender, receiver) and receiver["host"] == host:
             self.reaches(receiver, sender)
-            self.stop(host, receiver["nic"]["bridge"], "the bridge does not hand it to the guest's port", KERNEL,
-                      f"bridge fdb show br {receiver['nic']['bridge']}; bridge link show dev {receiver['nic']['tap']}")
+            self.stop(
+                host,
+                receiver["nic"]["bridge"],
+                "the bridge does not hand it to the guest's port",
+                KERNEL,
+                f"bridge fdb show br {receiver['nic']['bridge']}; bridge link show dev {receiver['nic']['tap']}",
+            )
         if ("ip", "postrouting") in seen:
             if receiver["kind"] == "guest" and receiver["host"] == host:
                 self.reaches(receiver, sender)
                 self.stop(
-                    host, receiver["process"], f"it does not answer for {receiver['address']}", GUEST,
+                    host,
+                    receiver["process"],
+                    f"it does not answer for {receiver['address']}",
+                    GUEST,
                     "Look in the guest: is its NIC up, is that its address?",
                 )
             return
@@ -294,15 +339,22 @@ class Walk:
             hook = "forward" if ("ip", "forward") in seen else "output"
             inside = not next(one for one in visits if (one["layer"], one["hook"]) == ("ip", hook))["left"]
             self.stop(
-                host, f"ip {hook}", static.lost_words(self.hosts[host], last) if not inside else static.untraceable(hook), KERNEL,
+                host,
+                f"ip {hook}",
+                static.lost_words(self.hosts[host], last) if not inside else static.untraceable(hook),
+                KERNEL,
                 f"ip link show dev {last['oif']}; nstat -az on {host}; iptables-legacy-save if it is there",
             )
         if ("ip", "prerouting") in seen:
             self.routing(host, direction)
         if last["layer"] == "bridge" and not last["left"]:
-            self.stop(host, f"bridge {last['hook']}", static.untraceable(last["hook"]), KERNEL, "ebtables-legacy-save, if it is there")
+            place = f"bridge {last['hook']}"
+            self.stop(host, place, static.untraceable(last["hook"]), KERNEL, "ebtables-legacy-save, if it is there")
         self.stop(
-            host, last["iif"] or "bridge", "the bridge took the frame, and nobody got it", KERNEL,
+            host,
+            last["iif"] or "bridge",
+            "the bridge took the frame, and nobody got it",
+            KERNEL,
             f"Is it for the gateway's MAC address? ip neighbour in the guest; ip link show on {host}",
         )
 
@@ -322,11 +374,14 @@ class Walk:
                 return
             way = self.route(self.src["host"], ASK).get("in") or {}
             self.stop(
-                self.src["host"], dst["label"], "it left this host, and no answer came", "who is beyond",
+                self.src["host"],
+                dst["label"],
+                "it left this host, and no answer came",
+                "who is beyond",
                 f"tcpdump -ni {way.get('dev') or 'LINK'} host {dst['address']} on {self.src['host']}; is there a way back?",
             )
         if self.arrival is not None:
-            place = dst["process"] if dst["kind"] == "guest" else dst["label"]
+            place = self.name(dst)
             self.ok(host, place, f"it came, from {self.arrival['source']}")
             return
         if self.replied or self.refused:
@@ -334,12 +389,17 @@ class Walk:
         if dst["kind"] == "outside":
             self.lost_between(host, ASK, self.src, dst)
         silent = self._why_silent(dst)
-        place = dst["process"] if dst["kind"] == "guest" else dst["label"]
+        place = self.name(dst)
         if silent:
             self.unseen(host, place, f"whether it came is not known: {silent}")
         elif dst["kind"] == "guest":
-            self.stop(host, place, f"it was handed to its NIC {dst['nic']['tap']}, and the guest did not take it in", GUEST,
-                      f"Look in the guest: is its NIC up, has it {dst['address']}, what does its own firewall do?")
+            self.stop(
+                host,
+                place,
+                f"it was handed to its NIC {dst['nic']['tap']}, and the guest did not take it in",
+                GUEST,
+                f"Look in the guest: is its NIC up, has it {dst['address']}, what does its own firewall do?",
+            )
 
     def translated(self):
         """A guest behind masquerade whose address stays as it is."""
@@ -351,8 +411,11 @@ class Walk:
         if source == self.src["address"]:
             name = promise["networks"][0]["name"]
             self.stop(
-                self.src["host"], "ip postrouting", f"its source stays {source}: nobody translates it, and no answer finds back",
-                owners.OURS, f"The role of {name} again (virtnet.kvm.nat_rule), or systemctl restart virtnet-firewall.service",
+                self.src["host"],
+                "ip postrouting",
+                f"its source stays {source}: nobody translates it, and no answer finds back",
+                owners.OURS,
+                f"The role of {name} again (virtnet.kvm.nat_rule), or systemctl restart virtnet-firewall.service",
             )
 
     def answers(self):
@@ -373,8 +436,13 @@ class Walk:
             if not self.visits(self.src["host"], REPLY):
                 self.no_way_back(back)
             self.goes(REPLY, dst, self.src)
-        self.stop(self.src["host"], self.src["process"], "the answer came back, and was not taken in", GUEST,
-                  "Look at the asking end's own firewall.")
+        self.stop(
+            self.src["host"],
+            self.src["process"],
+            "the answer came back, and was not taken in",
+            GUEST,
+            "Look at the asking end's own firewall.",
+        )
 
     def reply_path(self):
         host = self.dst["host"] or self.src["host"]
@@ -383,57 +451,84 @@ class Walk:
             tables = [one for visit in self.visits(place, REPLY) for one in visit["tables"] if f" {TABLE} " not in one]
             names = ", ".join(dict.fromkeys(" ".join(one.split()[:2]) for one in tables))
             self.ok(place, "reply", f"through {names or 'no table'}")
-        self.ok(self.src["host"], self.src["process"] if self.src["kind"] == "guest" else self.src["label"], "the answer came back")
+        self.ok(self.src["host"], self.name(self.src), "the answer came back")
 
     def is_refused(self):
         by = self.refused.rpartition(" by ")[2]
         what = self.refused.rpartition(" by ")[0]
-        place = self.dst["process"] if self.dst["kind"] == "guest" else self.dst["label"]
+        place = self.name(self.dst)
         port = f"{self.plan['protocol']} port {self.plan['port']}"
         if by == self.dst["address"]:
             unreachable = what in ("ICMP type 3 code 3", "ICMP type 1 code 4")
             if what == "reset" or unreachable:
-                self.stop(self.dst["host"] or self.src["host"], place, f"nothing listens at {port} there ({what})",
-                          GUEST if self.dst["kind"] == "guest" else "that machine", f"Start the service: ss -lnp in {place}")
-            self.stop(self.dst["host"] or self.src["host"], place, f"its own firewall refuses it ({what})",
-                      GUEST if self.dst["kind"] == "guest" else "that machine", f"nft list ruleset in {place}")
-        self.stop(self.src["host"], by, f"{by} refuses it ({what})", by, "Look at the routes and the firewall of who has that address.")
+                self.stop(
+                    self.dst["host"] or self.src["host"],
+                    place,
+                    f"nothing listens at {port} there ({what})",
+                    GUEST if self.dst["kind"] == "guest" else "that machine",
+                    f"Start the service: ss -lnp in {place}",
+                )
+            self.stop(
+                self.dst["host"] or self.src["host"],
+                place,
+                f"its own firewall refuses it ({what})",
+                GUEST if self.dst["kind"] == "guest" else "that machine",
+                f"nft list ruleset in {place}",
+            )
+        self.stop(self.src["host"], by, f"{by} refuses it ({what})", by, "The routes and the firewall of who has that address.")
 
     def silent(self):
         """It came to B, and B sent nothing that was seen."""
         dst, host = self.dst, self.dst["host"]
-        place = dst["process"] if dst["kind"] == "guest" else dst["label"]
+        place = self.name(dst)
         near = [one for one in self.visits(host, NEIGHBOUR) if one["drop"]]
         if near:
             self.dropped(host, f"{near[0]['layer']} {near[0]['hook']}", near[0]["drop"])
         way = (self.found[host].get("collect") or {}).get("guest_route")
         source = self.arrival["source"] if self.arrival else self.src["address"]
         if dst["kind"] == "guest" and way and way.get("error"):
-            self.stop(host, place, f"it has no route back to {source}: {way['error']}", GUEST,
-                      "A default route in the guest: its network's gateway, by DHCP or by hand.")
+            self.stop(
+                host,
+                place,
+                f"it has no route back to {source}: {way['error']}",
+                GUEST,
+                "A default route in the guest: its network's gateway, by DHCP or by hand.",
+            )
         if self.plan["protocol"] == "udp":
             self.unseen(host, place, "it said nothing, which a service of UDP may do")
             raise Stopped
         self.stop(
-            host, place, "it heard it and says nothing: its own firewall drops it, or its answer", GUEST if dst["kind"] == "guest"
-            else KERNEL, f"In {place}: nft list ruleset, iptables-save; sysctl net.ipv4.icmp_echo_ignore_all",
+            host,
+            place,
+            "it heard it and says nothing: its own firewall drops it, or its answer",
+            GUEST if dst["kind"] == "guest" else KERNEL,
+            f"In {place}: nft list ruleset, iptables-save; sysctl net.ipv4.icmp_echo_ignore_all",
         )
 
     def no_way_back(self, back):
         """A machine outside heard it, and its answer never came to the host."""
         host, source = self.dst["host"], self.arrival["source"] if self.arrival else self.src["address"]
         out = back.get("out") or {}
-        own = [
-            str(ipaddress.ip_interface(one).ip) for link in self.hosts[self.src["host"]]["links"].values() for one in link["addresses"]
-        ]
+        links = self.hosts[self.src["host"]]["links"].values()
+        own = [str(ipaddress.ip_interface(one).ip) for link in links for one in link["addresses"]]
         cure = f"A route to {source} by {self.src['host']} there: return_routes of the guest's network (peers or bgp)."
         if out.get("error"):
             self.stop(host, self.dst["label"], f"it has no route back to {source} ({out['error']})", self.dst["label"], cure)
         if out.get("via") and out["via"] not in own:
-            self.stop(host, self.dst["label"], f"its way back to {source} leads to {out['via']}, and not to {self.src['host']}",
-                      self.dst["label"], cure)
-        self.stop(host, self.dst["label"], "it heard it, and no answer came", self.dst["label"],
-                  "Look at its own firewall and whether anything listens.")
+            self.stop(
+                host,
+                self.dst["label"],
+                f"its way back to {source} leads to {out['via']}, and not to {self.src['host']}",
+                self.dst["label"],
+                cure,
+            )
+        self.stop(
+            host,
+            self.dst["label"],
+            "it heard it, and no answer came",
+            self.dst["label"],
+            "Look at its own firewall and whether anything listens.",
+        )
 
     def looked_up(self):
         """No packet could be sent: tell what can be looked up, and say that it is no proof."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 import contextlib
 
 import pytest
+import testinfra
+from ansible_collections.virtnet.kvm.plugins.filter import explain
+from ansible_collections.virtnet.kvm.plugins.module_utils.names import guest_mac
 from module_calls import Modules
 
-from ansible_collections.virtnet.kvm.plugins.filter import explain
-from ansible_collections.virtnet.kvm.plugins.filter.mac import guest_mac
-
-#: Networks by number: expl1 and expl4 NAT, expl2 routed, expl3 isolated. Guests by name, each in one of them.
+#: Networks by number, and their models. Guests by name, each in one of them.
 MODELS = {1: "nat", 2: "routed", 3: "isolated"}
 GUESTS = {"vm0": 1, "vm1": 1, "vm2": 2, "vm3": 3}
 
@@ -26,13 +26,21 @@ def networks(host):
     for number, model in MODELS.items():
         reserved = [
             {"name": name, "mac": guest_mac(host, name, 0), "address": address(host, name)}
-            for name, its in GUESTS.items() if its == number
+            for name, its in GUESTS.items()
+            if its == number
         ]
-        found.append({
-            "name": f"expl{number}", "model": model, "bridge": f"explbr{number}", "state": "active", "autostart": True, "stp": False,
-            "addresses": [f"10.95.{number}.1/24", f"fd00:95:{number}::1/64"],
-            "dhcp": {"ranges": [{"start": f"10.95.{number}.100", "end": f"10.95.{number}.120"}], "reservations": reserved},
-        })
+        found.append(
+            {
+                "name": f"expl{number}",
+                "model": model,
+                "bridge": f"explbr{number}",
+                "state": "active",
+                "autostart": True,
+                "stp": False,
+                "addresses": [f"10.95.{number}.1/24", f"fd00:95:{number}::1/64"],
+                "dhcp": {"ranges": [{"start": f"10.95.{number}.100", "end": f"10.95.{number}.120"}], "reservations": reserved},
+            }
+        )
     return found
 
 
@@ -43,7 +51,8 @@ class Bench:
         self.host, self.modules = host, modules
         self.name = host.backend.host
         inventory = host.backend.ansible_runner.inventory_file
-        self.hosts = {self.name: ("kvm", modules), "outside1": ("outside", Modules(host.get_host("ansible://outside1", ansible_inventory=inventory)))}
+        outside = testinfra.get_host("ansible://outside1", ansible_inventory=inventory)
+        self.hosts = {self.name: ("kvm", modules), "outside1": ("outside", Modules(outside))}
 
     def call(self, where, **arguments):
         kind, modules = self.hosts[where]
