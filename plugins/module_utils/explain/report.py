@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import columns
 from ansible_collections.virtnet.kvm.plugins.module_utils.explain import owners
-from ansible_collections.virtnet.kvm.plugins.module_utils.explain.walk import OK, STOP, UNSEEN, Walk
+from ansible_collections.virtnet.kvm.plugins.module_utils.explain.seen import OK, STOP, UNSEEN
+from ansible_collections.virtnet.kvm.plugins.module_utils.explain.walk import Walk
 
 MARKS = {OK: "✓", STOP: "✗", UNSEEN: "?"}
 AGAIN = (

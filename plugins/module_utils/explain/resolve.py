@@ -183,6 +183,39 @@ def _version(src, dst, family):
     return (both or either or VERSIONS)[0]
 
 
+def _inner(facts):
+    """Return the networks of a host's own, {bridge: their subnets}: those that others may have, too."""
+    found = {}
+    for entry in facts["networks"]:
+        if entry["model"] != "bridged" and (entry.get("stretch") or {}).get("mode", "none") == "none":
+            texts = entry.get("addresses") or ()
+            found[entry["bridge"]] = [ipaddress.ip_interface(text).network for text in texts]
+    return found
+
+
+def _far(hosts, end, other):
+    """A host is known to others by the addresses that are not its own guests'."""
+    if end["kind"] != HOST or end["host"] == other["host"] or end.get("asked"):
+        return
+    facts = hosts[end["host"]]
+    own = {text.partition("/")[0] for bridge in _inner(facts) for text in (facts["links"].get(bridge) or {}).get("addresses", ())}
+    end["addresses"] = [one for one in end["addresses"] if one[0].partition("/")[0] not in own] or end["addresses"]
+
+
+def _meant(hosts, src, dst):
+    """Refuse an address of another host's guest that means a guest of one's own where the packet comes from."""
+    if dst["kind"] != "guest" or src["host"] == dst["host"] or dst["address"] is None:
+        return
+    facts, address = hosts[dst["host"]], ipaddress.ip_address(dst["address"])
+    taken = [one for subnets in _inner(hosts[src["host"]]).values() for one in subnets] if src["host"] in hosts else []
+    if dst["nic"]["bridge"] in _inner(facts) and any(address in one for one in taken):
+        raise InvalidInput(
+            f"{dst['label']} has {address}, of a subnet that {src['host']} has, too: nobody there can mean it by that address",
+            option="to",
+            cure="Give the hosts' networks subnets of their own, or ask for the guest of the same host.",
+        )
+
+
 def _settled(end, chosen, other):
     """Return an end with its C(address) and C(nic), the NIC that the packet goes by as far as one can know."""
     nic = None
@@ -250,8 +283,11 @@ def plan(hosts, src, dst, protocol="icmp", port=None, family=None, session="", t
     version = _version(one, other, family)
     if other.get("asked") and ipaddress.ip_address(other["asked"]).version != version:
         raise InvalidInput(f"{dst} is no {family} address", option="to", cure="Leave family away.")
+    for end, its in ((one, other), (other, one)):
+        _far(hosts, end, its)
     chosen = _pair(one, other, version)
     first, last = _settled(one, chosen[0], other), _settled(other, chosen[1], one)
+    _meant(hosts, first, last)
     sends = first["address"] is not None and last["address"] is not None
     todo = {}
     for end in (first, last):

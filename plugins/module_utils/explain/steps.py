@@ -44,8 +44,8 @@ class Steps:
     def listen(self, ends):
         """Begin to trace, and start the probes of C(ends); return {end: why it has none, or None}."""
         if self.kind == "kvm":
-            packet = [self.plan[key] for key in ("version", "protocol", "token")]
-            self.capture.begin(trace_text.table(*packet, self.plan["macs"]))
+            plan = self.plan
+            self.capture.begin(trace_text.table(plan["version"], plan["protocol"], plan["token"], plan["macs"]))
         found = {}
         try:
             for end in ends:

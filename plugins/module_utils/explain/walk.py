@@ -9,10 +9,9 @@ from __future__ import annotations
 import ipaddress
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.explain import owners, static
+from ansible_collections.virtnet.kvm.plugins.module_utils.explain.seen import GUEST, KERNEL, Seen, Stopped
 from ansible_collections.virtnet.kvm.plugins.module_utils.explain.trace_text import ASK, NEIGHBOUR, REPLY, TABLE
 
-OK, STOP, UNSEEN = "ok", "stop", "unseen"
-GUEST, KERNEL = "the guest itself", "the kernel"
 #: Errors of a guest's own system when it is told to send.
 SENDING = {
     "ENETUNREACH": "it has no route to {}",
@@ -23,79 +22,8 @@ SENDING = {
 }  # fmt: skip
 
 
-class Stopped(Exception):
-    """The first thing that stops the packet was found."""
-
-
-class Walk:
-    """One packet and its reply.
-
-    :param plan: of resolve.plan().
-    :param hosts: {name: result of facts.look()}.
-    :param found: {name: {listen, send, collect}}, the results of the steps of packet_trace.
-    """
-
-    def __init__(self, plan, hosts, found):
-        self.plan = plan
-        self.hosts = hosts
-        self.found = found
-        self.src, self.dst = plan["src"], plan["dst"]
-        self.version = plan["version"]
-        self.hops = []
-        self.stop_at = None
-        row = self._sent()
-        self.replied = bool(row and row.get("replied_ms") is not None)
-        self.refused = row.get("refused") if row else None
-        self.arrival = next(iter(self._evidence(self.dst).get("arrivals") or ()), None)
-        #: Whether no packet could be sent: then all there is are looks.
-        self.blind = row is None
-
-    # -- what was found
-
-    def _evidence(self, end):
-        return (self.found.get(end["host"]) or {}).get("collect", {}).get("evidence", {}).get(end["process"]) or {}
-
-    def _sent(self):
-        return next(iter(self._evidence(self.src).get("sends") or ()), None)
-
-    def visits(self, host, direction):
-        return (self.found.get(host) or {}).get("collect", {}).get("trace", {}).get(direction) or []
-
-    def route(self, host, direction):
-        return (self.found.get(host) or {}).get("collect", {}).get("routes", {}).get(direction) or {}
-
-    @staticmethod
-    def name(end):
-        return end["process"] if end["kind"] == "guest" else end["label"]
-
-    def _why_silent(self, end):
-        """Return why an end could not take part, or None."""
-        mine = self.found.get(end["host"]) or {}
-        for text in (
-            (mine.get("listen", {}).get("probes", {}).get(end["process"]) or {}).get("error"),
-            (mine.get("send", {}).get("errors") or {}).get(end["process"]),
-            self._evidence(end).get("error"),
-        ):
-            if text:
-                return text
-        return None
-
-    # -- what is told
-
-    def ok(self, host, place, text):
-        self.hops.append({"mark": OK, "host": host, "where": place, "text": text})
-
-    def unseen(self, host, place, text):
-        self.hops.append({"mark": UNSEEN, "host": host, "where": place, "text": text})
-
-    def stop(self, host, place, text, owner, cure, drop=None):
-        self.hops.append({"mark": STOP, "host": host, "where": place, "text": text})
-        self.stop_at = {"host": host, "where": place, "what": text, "owner": owner, "cure": cure, "drop": drop}
-        raise Stopped
-
-    def dropped(self, host, place, drop):
-        whose = owners.owner(drop, drop.get("chains") or ())
-        self.stop(host, place, owners.where(drop), whose, owners.cure(drop, whose, host), drop)
+class Walk(Seen):
+    """The way of a packet, from its sender to the receiver and back."""
 
     # -- the way
 
@@ -161,8 +89,8 @@ class Walk:
             self.ok(end["host"], place, text)
 
     def sends(self, end):
-        silent = self._why_silent(end) or (self.hosts[end["host"]]["guests"].get(end["process"]) or {}).get("agent")
-        row = self._sent()
+        silent = self.why_silent(end) or (self.hosts[end["host"]]["guests"].get(end["process"]) or {}).get("agent")
+        row = self.sent()
         if row is None:
             self.unseen(end["host"], end["process"], f"no packet was sent: {silent or 'it was not asked'}")
         elif row["error"] and not row["sent"]:
@@ -388,7 +316,7 @@ class Walk:
             return
         if dst["kind"] == "outside":
             self.lost_between(host, ASK, self.src, dst)
-        silent = self._why_silent(dst)
+        silent = self.why_silent(dst)
         place = self.name(dst)
         if silent:
             self.unseen(host, place, f"whether it came is not known: {silent}")
@@ -404,7 +332,8 @@ class Walk:
     def translated(self):
         """A guest behind masquerade whose address stays as it is."""
         promise = self.plan["promise"] or {}
-        if promise.get("source") != "host" or not promise["allowed"] or self.replied:
+        back = self.replied or self.refused or self.visits(self.src["host"], REPLY)
+        if promise.get("source") != "host" or not promise["allowed"] or back:
             return
         out = [one for one in self.visits(self.src["host"], ASK) if (one["layer"], one["hook"]) == ("ip", "postrouting")]
         source = self.arrival["source"] if self.arrival else out[-1]["saddr"] if out else None
@@ -425,7 +354,7 @@ class Walk:
             return
         if self.refused:
             self.is_refused()
-        if self.arrival is None and not self._why_silent(dst):
+        if self.arrival is None and not self.why_silent(dst):
             return
         if host and self.hosts[host]["kind"] == "kvm":
             if not self.visits(host, REPLY):

@@ -59,6 +59,7 @@ KIND = {
     "explain/owners": "pure",
     "explain/report": "pure",
     "explain/resolve": "pure",
+    "explain/seen": "pure",
     "explain/static": "pure",
     "explain/steps": "effects",
     "explain/trace_text": "pure",

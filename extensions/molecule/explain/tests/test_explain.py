@@ -195,7 +195,8 @@ CASES = {
         "DOCKER-USER",
     ),
     "ufw's chain": Case(
-        "iptables -N ufw-user-forward; iptables -I FORWARD -j ufw-user-forward; iptables -A ufw-user-forward -d 10.95.2.12 -j DROP",
+        "iptables -N ufw-user-forward; iptables -I FORWARD -j ufw-user-forward; "
+        "iptables -A ufw-user-forward -d 10.95.2.12 -j DROP",
         "iptables -D FORWARD -j ufw-user-forward; iptables -F ufw-user-forward; iptables -X ufw-user-forward",
         ("vm0", "vm2"),
         "ip forward",
