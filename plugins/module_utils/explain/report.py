@@ -30,7 +30,7 @@ def explain(plan, hosts, found):
     C(reaches) is true, false, or None where no packet could be sent.
     """
     walk = Walk(plan, hosts, found)
-    walk.run()
+    walk.follow()
     reaches = True if walk.replied else False if walk.stop_at else None
     if reaches is None and walk.arrival is not None:
         reaches = True

@@ -29,6 +29,8 @@ class Seen:
         self.src, self.dst = plan["src"], plan["dst"]
         self.version = plan["version"]
         self.hops = []
+        #: What stands before the words of a hop on the way back.
+        self.prefix = ""
         self.stop_at = None
         row = self.sent()
         self.replied = bool(row and row.get("replied_ms") is not None)
@@ -70,12 +72,13 @@ class Seen:
     # -- what is told
 
     def ok(self, host, place, text):
-        self.hops.append({"mark": OK, "host": host, "where": place, "text": text})
+        self.hops.append({"mark": OK, "host": host, "where": place, "text": self.prefix + text})
 
     def unseen(self, host, place, text):
         self.hops.append({"mark": UNSEEN, "host": host, "where": place, "text": text})
 
     def stop(self, host, place, text, owner, cure, drop=None):
+        text = self.prefix + text
         self.hops.append({"mark": STOP, "host": host, "where": place, "text": text})
         self.stop_at = {"host": host, "where": place, "what": text, "owner": owner, "cure": cure, "drop": drop}
         raise Stopped

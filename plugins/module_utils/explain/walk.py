@@ -27,7 +27,8 @@ class Walk(Seen):
 
     # -- the way
 
-    def run(self):
+    def follow(self):
+        """Go the way, until something stops the packet."""
         try:
             self.leaves(self.src)
             if not self.blind:
@@ -107,15 +108,17 @@ class Walk(Seen):
 
     def goes(self, direction, sender, receiver):
         """From the sender's host to the receiver's."""
+        self.prefix = "answer: " if direction == REPLY else ""
         places = list(dict.fromkeys(one["host"] for one in (sender, receiver) if one["host"]))
         kvm = [one for one in places if self.hosts[one]["kind"] == "kvm"]
         for number, host in enumerate(kvm):
             visits = self.visits(host, direction)
             if not visits:
                 self.nothing(host, direction, sender, receiver, first=number == 0 and host == sender["host"])
-                return
+                break
             self.through(host, direction, visits, receiver)
             self.gap(host, direction, visits, sender, receiver)
+        self.prefix = ""
 
     def got_through(self, direction):
         return self.replied or (direction == ASK and self.arrival is not None)

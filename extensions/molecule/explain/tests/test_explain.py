@@ -145,9 +145,10 @@ CASES = {
         "ip route add unreachable 10.95.1.11/32",
         "ip route del unreachable 10.95.1.11/32",
         ("vm1", "vm2"),
-        "ip prerouting",
-        "kernel",
-        "",
+        "routing",
+        "routes",
+        "no route to 10.95.1.11",
+        "ip route",
     ),
     "a foreign table drops": Case(
         DROPPING.format("inet", "forward", "ip daddr 10.95.2.12"),
