@@ -48,7 +48,7 @@ COLLECTION = Path("ansible_collections") / "virtnet" / "kvm"
 # Scenarios that only `--full` runs; all others are the covering set.
 LONG_SCENARIOS: frozenset[str] = frozenset(
     {
-        "article", "fleet", "foreign", "guides", "include_in_play", "isolated", "links", "live", "multi_host", "readme",
+        "article", "explain", "fleet", "foreign", "guides", "include_in_play", "isolated", "links", "live", "multi_host", "readme",
         "template", "vlans", "vxlan",
     }
 )
