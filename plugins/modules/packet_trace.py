@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: packet_trace
 short_description: Follows one packet, and its reply, through a host
-version_added: "0.1.0"
+version_added: 1.0.0
 description:
   - Lets the kernel itself tell what becomes of one packet between two guests, or a guest and another machine. The packet is
     really sent, by the guest that asks; nftables names each table, chain and rule that it meets, in their order.
