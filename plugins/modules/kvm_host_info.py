@@ -30,7 +30,7 @@ requirements:
   - python3-libvirt and python3-lxml, for the guests
 seealso:
   - plugin: virtnet.kvm.topology
-    plugin_type: role
+    plugin_type: filter
   - module: virtnet.kvm.host_iface_info
   - module: virtnet.kvm.virt_net_info
   - plugin: virtnet.kvm.fleet_plan

@@ -63,9 +63,12 @@ def short(value, limit=NAME_MAX):
 
 
 def escape(text):
-    """Return a clean text as it stands in DOT's HTML-like labels, in SVG, and in HTML, attributes too."""
+    """Return a clean text as it stands in DOT's HTML-like labels, in SVG, and in HTML, attributes too.
+
+    Braces go, too: what comes of it passes through templates of Ansible's.
+    """
     found = clean(text, 4 * TEXT_MAX)
-    for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#39;")):
+    for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#39;"), ("{", "&#123;")):
         found = found.replace(sign, entity)
     return found
 

@@ -151,14 +151,15 @@ def render(text, shown):
     place.append(drawn)
     legend(root, HEADER + 6, proven)
     ElementTree.indent(root, " ")
-    return ElementTree.tostring(root, encoding="unicode", short_empty_elements=True) + "\n"
+    # No brace of anybody's may reach a template of Ansible's; of our own there is none.
+    return ElementTree.tostring(root, encoding="unicode").replace("{", "&#123;") + "\n"
 
 
 def verdict(root, whole, shown):
     """Write what the proof came to into the upper right corner."""
     proof = shown["proof"]
     if proof is None:
-        _say(root, whole - MARGIN, 30, "no proof was given", 11, look.SOFT, text_anchor="end")
+        _say(root, whole - MARGIN, 30, shown["told"] or "no proof was given", 11, look.SOFT, text_anchor="end")
         return
     if not proof["total"]:
         words, colour = "the proof has no cells", look.SOFT

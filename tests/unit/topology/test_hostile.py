@@ -98,6 +98,8 @@ def test_a_name_is_text_and_nothing_else(lab, dot, name):
         page.feed(filters.topology_page(svg, shown))
         assert page.wrong == []
         svg.encode()
+        # Nor may it become a template of Ansible's.
+        assert not re.search(r"\{[{%#]", text + svg + filters.topology_page(svg, shown))
         root = ElementTree.fromstring(svg)
         drawn[key] = (
             # Which number a guest has is a matter of its name.
