@@ -94,7 +94,7 @@ class Walk(Seen):
         row = self.sent()
         if row is None:
             self.unseen(end["host"], end["process"], f"no packet was sent: {silent or 'it was not asked'}")
-        elif row["error"] and not row["sent"]:
+        elif row["error"] and not row["sent"] and not self.visits(end["host"], ASK):
             words = SENDING.get(row["error"], "sending to {} failed: " + row["error"]).format(self.dst["address"])
             self.stop(
                 end["host"],

@@ -220,6 +220,14 @@ def test_ours_against_the_model_is_drift_and_a_guard_speaks_of_sources(hosts):
     assert found["cure"] == report.SPOOFED
 
 
+def test_a_host_whose_own_output_is_closed(hosts):
+    """The sender is told that it may not; who says so the trace knows."""
+    drop = {"family": "inet", "table": "site", "chain": "output", "rule": None}
+    seen = {"ask": [visit("ip", "output", oif="roubr", drop=drop)]}
+    found = told(hosts, ("kvm1", "vm2"), seen, sent=0, error="EPERM")
+    assert found["stopped"]["where"] == "ip output" and "table site" in found["stopped"]["owner"]
+
+
 def test_a_reply_proves_all_and_what_looks_odd_stops_nothing(hosts):
     hosts["kvm1"]["links"]["tap1"]["isolated"] = True
     found = told(hosts, ("vm1", "vm2"), {"ask": WAY, "reply": WAY}, arrived=True, replied_ms=1.0)
