@@ -390,7 +390,13 @@ def install(log: Log) -> Path:
             copy_sources(copy)
             log.command("ansible-galaxy", "collection", "build", "--output-path", dist, copy)
             tarball = next(dist.glob("virtnet-kvm-*.tar.gz"))
-            log.command("ansible-galaxy", "collection", "install", "--offline", "--no-deps", "-p", INSTALLED, tarball)
+            log.command(
+                "ansible-galaxy", "collection", "install", "--offline", "--no-deps", "-p", INSTALLED, tarball,
+                # With the checkout in its path ansible-galaxy says that all is there, and does nothing.
+                env={"ANSIBLE_COLLECTIONS_PATH": str(INSTALLED)},
+            )
+            if not (INSTALLED / COLLECTION / "MANIFEST.json").is_file():
+                raise StepFailedError("ansible-galaxy has installed nothing")
             installed_now.set()
     return next(dist.glob("virtnet-kvm-*.tar.gz"))
 
@@ -413,10 +419,9 @@ def build(log: Log) -> None:
     )
     code = f"import importlib\nfor name in {modules!r}: importlib.import_module(name)"
     log.command(sys.executable, "-c", code, env=env, cwd=INSTALLED)
-    for kind, folder in (("module", "modules"), ("filter", "filter"), ("inventory", "inventory")):
-        for path in sorted(place.glob(f"plugins/{folder}/*.py")):
-            if kind != "filter":
-                log.command("ansible-doc", "-t", kind, f"virtnet.kvm.{path.stem}", env=env, cwd=INSTALLED)
+    for kind, folder in (("module", "modules"), ("inventory", "inventory")):
+        plugins = [f"virtnet.kvm.{path.stem}" for path in sorted(place.glob(f"plugins/{folder}/*.py"))]
+        log.command("ansible-doc", "-t", kind, *plugins, env=env, cwd=INSTALLED)
 
 
 def prepare_get_pip(venv: Path) -> None:

@@ -73,7 +73,8 @@ def inventory(tmp_path):
             check=False, capture_output=True, text=True,
         )  # fmt: skip
         assert not check or done.returncode == 0, done.stderr
-        return (plain(json.loads(done.stdout)) if done.returncode == 0 else None), done.stderr
+        # Older ones break the lines of warnings.
+        return (plain(json.loads(done.stdout)) if done.returncode == 0 else None), " ".join(done.stderr.split())
 
     return run
 
