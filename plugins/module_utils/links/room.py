@@ -255,6 +255,7 @@ class LinkRoom(engine.Room):
             sysctls={path: value for path, value in sysctls.items() if value is not None},
             seeds={op.name: sorted(self._seeds_back(op)) for op in ops if self._seeds_back(op)},
             reload=self.manager.reload_lines(sorted({name for op in ops for name in (op.name, *op.args["names"])})),
+            made=[op.name for op in ops if op.args["create"] and op.name not in self.links],
             ports={
                 link.name: link.form["bridge"] for link in self.links.values()
                 if link.form["bridge"] and {link.name, link.form["bridge"]} & set(self._guarded)

@@ -145,6 +145,23 @@ def test_ports_of_which_a_manager_has_let_go_are_put_back(tmp_path):
     assert (tmp_path / "calls").read_text() == "link set dev lost master br0\n"
 
 
+def test_a_link_that_the_change_made_goes_if_its_manager_has_left_it(tmp_path):
+    """After the manager has read its files; one that it removes by itself in time is not touched."""
+    net, tools = tmp_path / "net", tmp_path / "bin"
+    tools.mkdir()
+    for name in ("left", "going"):
+        (net / name).mkdir(parents=True)
+    change = guard_text.Change(links=["left"], reload=["nmcli connection reload"], made=["left", "going", "gone"])
+    text = guard_text.script(change, "0123", "12:00:00")
+    assert text.index("nmcli connection reload") < text.index("ip link delete dev left") < text.index('end "reverted ${2')
+    lines = [line.strip() for line in guard_text._made_lines(change)]
+    (tools / "ip").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n')
+    (tools / "ip").chmod(0o755)
+    script = "\n".join([f"PATH={tools}:$PATH", f"(sleep 0.7; rmdir {net}/going) &", *lines]).replace("/sys/class/net", str(net))
+    subprocess.run(["sh", "-c", script], check=True, timeout=30)
+    assert (tmp_path / "calls").read_text() == "link delete dev left\n"
+
+
 def link(name, kind="physical", bridge=None, lower=None, ports=()):
     form = {"name": name, "type": kind, "bridge": bridge, "description": None}
     return forms.Link(form, {"ifname": name, "link": lower}, ports=list(ports))
