@@ -88,7 +88,7 @@ class Site:
         """Return a page's text with its links as they are from its place in the site; code stays as it is."""
 
         def link(match: re.Match[str]) -> str:
-            target, _, anchor = match[2].partition("#")
+            target, dummy, anchor = match[2].partition("#")
             if not target or re.match(r"\w+:", target):
                 return match[0]
             path = os.path.normpath(Path(source).parent / target)
@@ -150,7 +150,7 @@ def with_contents(text: str) -> str:
     """Return the first page with a table of contents: each list of links below a heading is a chapter of it."""
     added = []
     for section in re.split(r"(?m)^## ", text)[1:]:
-        heading, _, body = section.partition("\n")
+        heading, dummy, body = section.partition("\n")
         pages = re.findall(r"(?m)^- \[([^\]]+)\]\(([^)#:\s]+)\)", body)
         if pages:
             lines = []

@@ -288,7 +288,7 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", text):
         if re.match(r"\w+:", target):
             continue
-        name, _, anchor = target.partition("#")
+        name, dummy, anchor = target.partition("#")
         path = (page.parent / name).resolve() if name else page
         assert path.is_file(), f"{target} leads nowhere"
         if anchor and path.suffix == ".md":

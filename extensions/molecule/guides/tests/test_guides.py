@@ -67,7 +67,7 @@ class Reader:
     def __init__(self, folder, told):
         self.folder, self.told = folder, told
         (folder / "inventory" / "group_vars").mkdir(parents=True)
-        (folder / "inventory" / "hosts.yml").symlink_to(LAB / "inventory.yml")
+        (folder / "inventory" / "hosts.yml").symlink_to(LAB / (os.environ.get("VIRTNET_TEST_INVENTORY") or "inventory.yml"))
         (folder / "vars.yml").write_text(yaml.safe_dump(told.get("vars") or {}), encoding="utf-8")
 
     def command(self, *argv):
