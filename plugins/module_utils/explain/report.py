@@ -69,6 +69,9 @@ def _verdict(plan, stop, reaches):
         drop = stop["drop"]
         spoofed = drop["family"] in ("bridge", "arp") or drop["chain"] in GUARDS
         return f"{place}; {says}", SPOOFED if spoofed else AGAIN
+    if no and stop["host"] == plan["src"]["host"] != plan["dst"]["host"] and stop["where"] == "routing":
+        # Nobody owes a route to where nobody may come in.
+        return f"{place}; and besides, {says}", f"To allow it: {opening}"
     if no:
         return f"{place}; and besides, {says}", f"{stop['cure'].rstrip('.')}. Then, to allow it: {opening}"
     return f"{place}; {says}", stop["cure"]

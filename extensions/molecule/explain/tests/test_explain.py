@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import subprocess
 
@@ -311,11 +312,30 @@ def test_nobody_listens(bench):
     )
 
 
-def test_a_guest_without_a_way_back(bench):
-    _rc, gateway = in_guest(bench.host, "vm2", BUSYBOX, "sh", "-c", "busybox ip route del default; busybox ip route")
-    assert "default" not in gateway
+@contextlib.contextmanager
+def told_outside(bench):
+    """The machine outside knows the way to the routed network meanwhile."""
+    words = f"10.95.2.0/24 via {variables(bench.host)['lab_hosts_address']}"
+    outside = bench.hosts["outside1"][1].host
+    outside.run_test(f"ip route replace {words}")
     try:
-        told = bench.explain("vm0", "vm2")
+        yield
+    finally:
+        outside.run_test(f"ip route del {words}")
+
+
+def test_the_outside_reaches_a_routed_guest(bench):
+    with told_outside(bench):
+        told = bench.explain("outside", "vm2")
+    assert told["reaches"] and told["promise"]["allowed"], "\n".join(told["lines"])
+
+
+def test_a_guest_without_a_way_back(bench):
+    _rc, routes = in_guest(bench.host, "vm2", BUSYBOX, "sh", "-c", "busybox ip route del default; busybox ip route")
+    assert "default" not in routes
+    try:
+        with told_outside(bench):
+            told = bench.explain("outside", "vm2")
     finally:
         in_guest(bench.host, "vm2", BUSYBOX, "ip", "route", "add", "default", "via", "10.95.2.1")
     lines = "\n".join(told["lines"])
