@@ -69,7 +69,7 @@ sanity: ## ansible-test sanity, without containers
 units: ## The unit tests
 	@tests/run --only units $(ARGS)
 
-docs: ## The plugins' documentation as HTML in .build/docs/html
+docs: ## The documentation site in .build/docs/html
 	@tools/docs.sh $(ARGS)
 
 build: ## The collection as a tarball in .build/dist

@@ -48,13 +48,13 @@ COLLECTION = Path("ansible_collections") / "virtnet" / "kvm"
 # Scenarios that only `--full` runs; all others are the covering set.
 LONG_SCENARIOS: frozenset[str] = frozenset(
     {
-        "article", "fleet", "foreign", "include_in_play", "isolated", "links", "live", "multi_host", "readme",
+        "article", "explain", "fleet", "foreign", "guides", "include_in_play", "isolated", "links", "live", "multi_host", "readme",
         "template", "vlans", "vxlan",
     }
 )
 # Seconds that a scenario may take, where the usual do not do. The host of vlans is a guest without KVM, which restarts a dozen
 # times.
-LIMITS = {"faults": 3600, "foreign": 2400, "modules": 2400, "vlans": 4500, "vxlan": 2400}
+LIMITS = {"faults": 3600, "foreign": 2400, "guides": 3600, "modules": 2400, "vlans": 4500, "vxlan": 2400}
 # Scenarios whose tests are a matrix, of which they choose a covering set themselves unless VIRTNET_TEST_MATRIX is set: seconds
 # that the whole of it may take.
 MATRICES = {"bridged": 1500, "contract": 600, "faults": 7200, "guard": 1500, "managers": 4500, "modules": 4500, "routed": 1500}
@@ -368,7 +368,9 @@ def roles(log: Log) -> None:
 
 
 def docs(log: Log) -> None:
+    """The documentation in the modules is right, and the site can be made of it and of the pages, without a warning."""
     log.command("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "self", ".")
+    log.command(ROOT / "tools/docs.sh")
 
 
 INSTALLED = BUILD / "installed"
@@ -884,7 +886,7 @@ def all_steps() -> list[Step]:
         Step("changelog", "changelog fragments", changelog, 2, ("lint", "quick", "static")),
         Step("roles", "roles are whole, playbooks parse", roles, 10, ("lint", "static")),
         Step("ansible-lint", "production profile", ansible_lint, 30, ("lint", "static")),
-        Step("docs", "documentation of plugins and roles", docs, 15, ("static",)),
+        Step("docs", "documentation of plugins and roles, the site", docs, 60, ("static",)),
         Step("build", "tarball, installed, imported", build, 15, ("static",)),
         Step("units", "unit tests", units, 60, ("quick", "static"), limit=1800),
         Step("sanity", "ansible-test sanity", sanity, 90, ("static",), limit=900),

@@ -24,8 +24,11 @@ TIMER = "virtnet-guard"
 BOOT_UNIT = "/etc/systemd/system/virtnet-guard-boot.service"
 BOOT_LINK = "/etc/systemd/system/sysinit.target.wants/virtnet-guard-boot.service"
 
-#: For how long the script waits for a run of ours that holds the host's lock; then it goes ahead, or does not confirm.
+#: For how long the script waits for a run of ours that holds the host's lock; then it ends the one that makes the change and
+#: goes ahead, or does not confirm.
 LOCK_WAIT_S = 20
+#: The process that makes the change.
+MAKER = f"{FOLDER}/pid"
 #: The script's return code then.
 LOCKED = 4
 #: Why a change was taken back whose own run had failed.
@@ -134,6 +137,14 @@ lock() {{
     flock -w {LOCK_WAIT_S} 9
 }}
 
+# The run that makes the change hangs, or is slow: what it did after this would be half of a change, which nobody took back.
+end_run() {{
+    run=$(cat {MAKER} 2> /dev/null)
+    ls -l "/proc/${{run:-none}}/fd" 2> /dev/null | grep -q ' {RUN}/lock$' || return
+    kill -KILL "$run" $(cat "/proc/$run/task/"*/children 2> /dev/null) 2> /dev/null
+    flock -w 5 9
+}}
+
 is_open() {{
     [ "$(cat {FOLDER}/token 2> /dev/null)" = {token} ]
 }}
@@ -160,7 +171,7 @@ confirm | drop)
     ;;
 restore)
     # In the order in which the links come back: what makes them, the kernel, the files, those who read the files.
-    lock
+    lock || end_run
     is_open || exit 0
     if [ "$2" != boot ]; then
 {_block(kernel, 8)}
