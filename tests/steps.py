@@ -83,7 +83,7 @@ LICENCE = "GPL-3.0-or-later"
 HEADER = (
     "Copyright (c) ",
     "GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)",
-    f"SPDX-License-Identifier: {LICENCE}",
+    f"SPDX-{'License'}-Identifier: {LICENCE}",  # not this file's own
 )
 
 
@@ -616,7 +616,7 @@ def execution_environment(log: Log) -> None:
 
 
 # The least share of module_utils that the unit tests run, in percent.
-COVERED = 70
+COVERED = 78
 
 
 def coverage(log: Log) -> Counts:

@@ -126,10 +126,9 @@ options:
 """
 
 EXAMPLES = r"""
-# lab.virtnet.yml, in the folder of the inventory that has the group kvm_hosts: what all need.
-plugin: virtnet.kvm.guests
----
-# By hand: ansible-inventory -i hosts.yml -i lab.virtnet.yml --graph
+# lab.virtnet.yml, in the folder of the inventory that has the group kvm_hosts. By hand:
+#   ansible-inventory -i hosts.yml -i lab.virtnet.yml --graph
+# The first line is all that it takes.
 plugin: virtnet.kvm.guests
 hosts: [room_a]
 networks: [management]
@@ -141,15 +140,15 @@ keyed_groups:
     prefix: state
 groups:
   web: virtnet_guest is match('web')
----
-# Without another inventory, and with a cache of ten minutes.
-plugin: virtnet.kvm.guests
-targets:
-  kvm1: {ansible_host: 192.0.2.11, ansible_user: admin, ansible_become: true}
-cache: true
-cache_plugin: ansible.builtin.jsonfile
-cache_connection: /var/tmp/virtnet-guests
-cache_timeout: 600
+
+# Without another inventory, and with a cache of ten minutes:
+#   plugin: virtnet.kvm.guests
+#   targets:
+#     kvm1: {ansible_host: 192.0.2.11, ansible_user: admin, ansible_become: true}
+#   cache: true
+#   cache_plugin: ansible.builtin.jsonfile
+#   cache_connection: /var/tmp/virtnet-guests
+#   cache_timeout: 600
 """
 
 import fnmatch

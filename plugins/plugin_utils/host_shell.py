@@ -128,7 +128,7 @@ def in_parallel(calls, workers, seconds):
                 value = error
             results[key] = value
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(workers, len(calls)))]
+    threads = [threading.Thread(target=work, daemon=True) for _number in range(min(workers, len(calls)))]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + seconds

@@ -22,11 +22,11 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.links import (
     forms,
     iproute2,
     neighbours,
-    persist,
     sysctl,
     vlans,
 )
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import route_sets as others
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import keepers as persist
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.room import GATEWAY_S, MOVES, LinkRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Plan
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal

@@ -24,8 +24,8 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.links import (
     iproute2,
     management,
     neighbours,
-    persist,
 )
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import keepers as persist
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import guard, guard_text, journal
 
