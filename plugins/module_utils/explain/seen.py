@@ -10,6 +10,8 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.explain import owners
 
 OK, STOP, UNSEEN = "ok", "stop", "unseen"
 GUEST, KERNEL = "the guest itself", "the kernel"
+
+
 class Stopped(Exception):
     """The first thing that stops the packet was found."""
 

@@ -364,15 +364,15 @@ def test_the_outside_without_a_way_back(bench):
 
 def test_a_guest_that_is_off(bench):
     bench.modules.run(
-        "guest_vm", guests=[{"name": "vm3", "nics": [{"network": "expl3"}], "state": "stopped"}], inventory_host=bench.name
+        "guest_vm", guests=[{"name": "vm1", "nics": [{"network": "expl1"}], "state": "stopped"}], inventory_host=bench.name
     )
     try:
-        away, here = bench.explain("vm3", "vm0"), bench.explain("vm0", "vm3")
+        away, here = bench.explain("vm1", "vm0"), bench.explain("vm0", "vm1")
     finally:
-        bench.modules.run("guest_vm", guests=[{"name": "vm3", "nics": [{"network": "expl3"}]}], inventory_host=bench.name)
+        bench.modules.run("guest_vm", guests=[{"name": "vm1", "nics": [{"network": "expl1"}]}], inventory_host=bench.name)
     for told in (away, here):
-        assert told["stopped"]["where"] == "vm3" and "is shut off" in told["stopped"]["what"], "\n".join(told["lines"])
-        assert "virsh start vm3" in told["cure"]
+        assert told["stopped"]["where"] == "vm1" and "is shut off" in told["stopped"]["what"], "\n".join(told["lines"])
+        assert "virsh start vm1" in told["cure"]
 
 
 def test_a_capture_that_was_killed_is_forgotten(bench):
