@@ -48,8 +48,8 @@ COLLECTION = Path("ansible_collections") / "virtnet" / "kvm"
 # Scenarios that only `--full` runs; all others are the covering set.
 LONG_SCENARIOS: frozenset[str] = frozenset(
     {
-        "article", "explain", "fleet", "foreign", "guides", "include_in_play", "isolated", "links", "live", "multi_host", "readme",
-        "template", "vlans", "vxlan",
+        "article", "explain", "fleet", "foreign", "guides", "include_in_play", "isolated", "links", "live", "multi_host",
+        "readme", "template", "vlans", "vxlan",
     }
 )
 # Seconds that a scenario may take, where the usual do not do. The host of vlans is a guest without KVM, which restarts a dozen
