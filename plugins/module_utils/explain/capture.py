@@ -93,7 +93,7 @@ class Capture:
             os.mkdir(self.folder, mode=0o700)
             files.write_all({self._file("table.nft"): text, self._file("remove.nft"): trace_text.removal()})
             self.host.run(["nft", "-c", "-f", self._file("table.nft")], what="trying the table that traces")
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # pylint: disable=ansible-bad-function  # it goes on while others work
                 ["sh", "-c", WATCH, "sh", self.folder, str(LIFETIME_S)], pass_fds=(lock,), start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
