@@ -69,6 +69,9 @@ author:
 seealso:
   - module: virtnet.kvm.guest_probe
   - module: virtnet.kvm.net_policy
+extends_documentation_fragment:
+  - virtnet.kvm.attributes.actiongroup_libvirt
+  - virtnet.kvm.attributes.actiongroup_kvm
 """
 
 EXAMPLES = r"""
