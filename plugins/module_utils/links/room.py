@@ -330,10 +330,10 @@ class LinkRoom(engine.Room):
         if op.name in self._prepared:
             return
         self._prepared.add(op.name)
-        if op.args["early"] and not op.args["moves"]:
-            self.manager.write(op.args["early"])
-            self.manager.reload(op.args["names"])
         try:
+            if op.args["early"] and not op.args["moves"]:
+                self.manager.write(op.args["early"])
+                self.manager.reload(op.args["names"])
             self._have_made(op)
         except VirtnetError as error:
             self._take_back(op, error, self._unmake)
@@ -366,6 +366,14 @@ class LinkRoom(engine.Room):
     def revert(self, op):
         if op.kind == "manager":
             return
+        try:
+            self._revert(op)
+        except VirtnetError:
+            # A manager that does not answer finds its files as they were when it is back.
+            self.manager.write(op.args["old_files"])
+            raise
+
+    def _revert(self, op):
         if self.manager.moves and op.args["create"]:
             self.manager.write(dict.fromkeys(self.manager.seeds(op.name, op.args["files"])))
             self.manager.reload([])
