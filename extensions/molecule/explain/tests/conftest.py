@@ -23,11 +23,17 @@ MODELS = {1: "nat", 2: "routed", 3: "isolated"}
 GUESTS = {"vm0": 1, "vm1": 1, "vm2": 2, "vm3": 3}
 
 
+def net(host):
+    """Return the number in a host's addresses: the machine outside is to know the two hosts' networks apart."""
+    return {"kvm1": 95}.get(host, 96)
+
+
 def address(host, guest):
-    return f"10.95.{GUESTS[guest]}.{10 + int(guest[2:])}"
+    return f"10.{net(host)}.{GUESTS[guest]}.{10 + int(guest[2:])}"
 
 
 def networks(host):
+    own = net(host)
     found = []
     for number, model in MODELS.items():
         reserved = [
@@ -43,8 +49,11 @@ def networks(host):
                 "state": "active",
                 "autostart": True,
                 "stp": False,
-                "addresses": [f"10.95.{number}.1/24", f"fd00:95:{number}::1/64"],
-                "dhcp": {"ranges": [{"start": f"10.95.{number}.100", "end": f"10.95.{number}.120"}], "reservations": reserved},
+                "addresses": [f"10.{own}.{number}.1/24", f"fd00:{own}:{number}::1/64"],
+                "dhcp": {
+                    "ranges": [{"start": f"10.{own}.{number}.100", "end": f"10.{own}.{number}.120"}],
+                    "reservations": reserved,
+                },
             }
         )
     return found
@@ -79,6 +88,10 @@ class Bench:
         result = explain.explain_judge(plan, looks, **steps)
         assert self.host.run("nft list tables | grep virtnet_trace").rc == 1, "the table that traces is left"
         return result
+
+    def here(self, text):
+        """Return a text in which addresses are those of kvm1 with this host's."""
+        return text.replace("10.95.", f"10.{net(self.name)}.").replace("fd00:95:", f"fd00:{net(self.name)}:")
 
     def tap(self, guest):
         return self.host.check_output(f"virsh -q domiflist {guest}").split()[0]
