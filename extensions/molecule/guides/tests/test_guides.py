@@ -11,7 +11,7 @@ are run.
 needs/<page>.yml says what a page takes for granted:
   leave_out: why the whole page is not run
   vars: variables for all of it
-  before, after: tasks around it
+  before, after, last: tasks before it, after it, and after all that is ours is taken away
   blocks: {name of a block's first task or network: {leave_out: why, again: why its second run changes something}}
   commands: {a command: what is run instead, null for nothing}
 """
@@ -139,8 +139,9 @@ def test_the_page_as_it_stands(page, tmp_path):
             elif kind == "json":
                 (tmp_path / "forwards.json").write_text(text, encoding="utf-8")
     finally:
-        reader.command("-i", "inventory", "virtnet.kvm.teardown", "-e", "teardown_all=true")
         reader.tasks(told.get("after"))
+        reader.command("-i", "inventory", "virtnet.kvm.teardown", "-e", "teardown_all=true")
+        reader.tasks(told.get("last"))
     reader.command("-i", "inventory", str(HERE.parent / "playbooks" / "compare.yml"))
 
 
