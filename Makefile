@@ -14,16 +14,21 @@ HOSTS ?=
 # Passed on to the command behind the target: make lab ARGS='--check --diff', make test ARGS='--only units'.
 ARGS ?=
 PURGE ?=
+# make test SCENARIO=nat runs what is in extensions/molecule/nat, on hosts of its own; with KEEP=1 they stay if it fails.
+SCENARIO ?=
+KEEP ?=
 
 lab_down_args = $(if $(filter-out 0 no false,$(PURGE)),--purge) $(filter-out $(if $(filter-out 0 no false,$(PURGE)),--purge),$(ARGS))
 export LAB HOSTS
 
-.PHONY: help lab lab-down lab-shell lab-status test test-full faults bench lint sanity units docs changelog build venv clean
+test_args = $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(filter-out 0 no false,$(KEEP)),--keep) $(ARGS)
+
+.PHONY: help lab lab-down lab-shell lab-status test test-quick test-full coverage faults bench lint sanity units docs changelog build venv clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  Variables: MODEL=nat HOSTS=3 LAB=lab HOST=kvm1 PURGE=1 ARGS='…' (options for the command behind the target)"
+	@echo "  Variables: MODEL=nat HOSTS=3 LAB=lab HOST=kvm1 PURGE=1 SCENARIO=nat KEEP=1 ARGS='…' (options for the command behind the target)"
 
 lab: ## Boot the lab's KVM hosts, run the playbook of MODEL on them, show the proof
 	@tools/lab.sh play $(MODEL) $(ARGS)
@@ -37,11 +42,17 @@ lab-shell: ## Open a shell on a host of the lab (HOST=kvm1)
 lab-status: ## Show the lab's hosts
 	@tools/lab.sh status $(ARGS)
 
-test: ## Everything CI checks; ARGS='--list', '--only units,ruff', '--resume'
-	@tests/run $(ARGS)
+test: ## Everything CI checks; SCENARIO=nat, KEEP=1; ARGS='--list', '--only units,ruff', '--resume'
+	@tests/run $(test_args)
+
+test-quick: ## In two minutes: style, types, YAML, headers, the unit tests on all processors
+	@tests/run --quick $(ARGS)
 
 test-full: ## What takes longer too; ARGS='--resume', '--shard 1/3'
-	@tests/run --full $(ARGS)
+	@tests/run --full $(test_args)
+
+coverage: ## The unit tests, and how much of module_utils they run
+	@tests/run --full --only coverage $(ARGS)
 
 faults: ## Break it on purpose: modules killed after each effect, daemons and disks that fail, 200 cycles
 	@tests/run --full $(if $(findstring --only,$(ARGS)),,--only matrix-faults) $(ARGS)

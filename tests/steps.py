@@ -17,7 +17,6 @@ import dataclasses
 import filecmp
 import functools
 import hashlib
-import importlib.util
 import itertools
 import json
 import os
@@ -49,8 +48,8 @@ COLLECTION = Path("ansible_collections") / "virtnet" / "kvm"
 # Scenarios that only `--full` runs; all others are the covering set.
 LONG_SCENARIOS: frozenset[str] = frozenset(
     {
-        "article", "fleet", "foreign", "guides", "include_in_play", "isolated", "links", "live", "multi_host", "readme",
-        "template", "vlans", "vxlan",
+        "article", "explain", "fleet", "foreign", "guides", "include_in_play", "isolated", "links", "live", "multi_host",
+        "readme", "template", "vlans", "vxlan",
     }
 )
 # Seconds that a scenario may take, where the usual do not do. The host of vlans is a guest without KVM, which restarts a dozen
@@ -70,16 +69,21 @@ OWN_LAB = f"{LAB}own"
 # Scenarios after which the hosts are not as before, through no fault of ours: the next one gets new ones.
 USED_UP = frozenset({"foreign"})
 
+# Scenarios that run from the installed tarball, all others from the checkout.
+FROM_ARTIFACT = frozenset({"nat"})
+
 # How much of a host's state after a failure is printed; all of it is in a file, which a CI machine may not keep.
 EVIDENCE_LINES = 600
 
-# How many lines of each failed step are said again at the very end: a CI may keep no more than the tail of what was printed.
+# How many lines of each failed step are said again at the very end, beside the names of all failed tests: a CI may keep no more
+# than the tail of what was printed.
 GIST_LINES = 16
 
+LICENCE = "GPL-3.0-or-later"
 HEADER = (
     "Copyright (c) ",
     "GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)",
-    "SPDX-License-Identifier: GPL-3.0-or-later",
+    f"SPDX-{'License'}-Identifier: {LICENCE}",  # not this file's own
 )
 
 
@@ -223,7 +227,8 @@ def environment() -> dict[str, str]:
         env.pop(name, None)
     env.pop("VIRTNET_TEST_MATRIX", None)
     # What `make test` was given is not for the make that a step calls.
-    for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "ARGS", "HOST", "LAB", "MODEL", "PURGE"):
+    variables = ("ARGS", "HOST", "KEEP", "LAB", "MODEL", "PURGE", "SCENARIO")
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", *variables):
         env.pop(name, None)
     return env
 
@@ -332,7 +337,7 @@ def headers(log: Log) -> None:
     """Every file that can hold a comment says its licence in its first lines."""
     kinds = {".py", ".yml", ".yaml", ".sh", ".toml", ".cfg", ".txt", ".j2"}
     names = {"Makefile", "run", ".ansible-lint", ".yamllint", ".gitignore"}
-    excused = {Path("changelogs/changelog.yaml")}
+    excused = {Path("changelogs/changelog.yaml"), Path(f"LICENSES/{LICENCE}.txt")}
     wrong = []
     for name in source_files():
         if name in excused or not (name.suffix in kinds or name.name in names):
@@ -368,15 +373,37 @@ def docs(log: Log) -> None:
     log.command(ROOT / "tools/docs.sh")
 
 
+INSTALLED = BUILD / "installed"
+# What a scenario runs from is not to be made anew under it.
+installing = threading.Lock()
+installed_now = threading.Event()
+
+
+def install(log: Log) -> Path:
+    """Build the tarball and install it, as a user does, where nothing else is; once a run. Return the tarball."""
+    dist = BUILD / "dist"
+    with installing:
+        if not installed_now.is_set():
+            shutil.rmtree(dist, ignore_errors=True)
+            shutil.rmtree(INSTALLED, ignore_errors=True)
+            copy = BUILD / "tree" / COLLECTION
+            copy_sources(copy)
+            log.command("ansible-galaxy", "collection", "build", "--output-path", dist, copy)
+            tarball = next(dist.glob("virtnet-kvm-*.tar.gz"))
+            log.command(
+                "ansible-galaxy", "collection", "install", "--offline", "--no-deps", "-p", INSTALLED, tarball,
+                # With the checkout in its path ansible-galaxy says that all is there, and does nothing.
+                env={"ANSIBLE_COLLECTIONS_PATH": str(INSTALLED)},
+            )
+            if not (INSTALLED / COLLECTION / "MANIFEST.json").is_file():
+                raise StepFailedError("ansible-galaxy has installed nothing")
+            installed_now.set()
+    return next(dist.glob("virtnet-kvm-*.tar.gz"))
+
+
 def build(log: Log) -> None:
     """Build the tarball, unpack it as `ansible-galaxy collection install` does, import and document all that is in it."""
-    dist, installed = BUILD / "dist", BUILD / "installed"
-    shutil.rmtree(dist, ignore_errors=True)
-    shutil.rmtree(installed, ignore_errors=True)
-    copy = BUILD / "tree" / COLLECTION
-    copy_sources(copy)
-    log.command("ansible-galaxy", "collection", "build", "--output-path", dist, copy)
-    tarball = next(dist.glob("virtnet-kvm-*.tar.gz"))
+    tarball = install(log)
     with tarfile.open(tarball) as archive:
         unwanted = [
             name for name in archive.getnames()
@@ -384,27 +411,24 @@ def build(log: Log) -> None:
         ]
     if unwanted:
         raise StepFailedError(f"the tarball holds what nobody needs: {', '.join(unwanted[:10])}")
-    log.command("ansible-galaxy", "collection", "install", "--offline", "--no-deps", "-p", installed, tarball)
-    place = installed / COLLECTION
-    env = {"ANSIBLE_COLLECTIONS_PATH": str(installed), "PYTHONPATH": str(installed)}
+    place = INSTALLED / COLLECTION
+    env = {"ANSIBLE_COLLECTIONS_PATH": str(INSTALLED), "PYTHONPATH": str(INSTALLED)}
     modules = sorted(
-        ".".join(path.relative_to(installed).with_suffix("").parts)
+        ".".join(path.relative_to(INSTALLED).with_suffix("").parts)
         for path in place.glob("plugins/**/*.py") if path.name != "__init__.py"
     )
     code = f"import importlib\nfor name in {modules!r}: importlib.import_module(name)"
-    log.command(sys.executable, "-c", code, env=env, cwd=installed)
-    for kind, folder in (("module", "modules"), ("filter", "filter"), ("inventory", "inventory")):
-        for path in sorted(place.glob(f"plugins/{folder}/*.py")):
-            if kind != "filter":
-                log.command("ansible-doc", "-t", kind, f"virtnet.kvm.{path.stem}", env=env, cwd=installed)
+    log.command(sys.executable, "-c", code, env=env, cwd=INSTALLED)
+    for kind, folder in (("module", "modules"), ("inventory", "inventory")):
+        plugins = [f"virtnet.kvm.{path.stem}" for path in sorted(place.glob(f"plugins/{folder}/*.py"))]
+        log.command("ansible-doc", "-t", kind, *plugins, env=env, cwd=INSTALLED)
 
 
-def prepare_get_pip() -> None:
+def prepare_get_pip(venv: Path) -> None:
     """ansible-test wants a script that installs pip, from a host of its own; Python's ensurepip does the same."""
-    spec = importlib.util.find_spec("ansible_test")
-    if spec is None or not spec.submodule_search_locations:
+    source = next(venv.glob("lib/python*/site-packages/ansible_test/_internal/python_requirements.py"), None)
+    if source is None:
         raise StepFailedError("ansible-test is not installed")
-    source = Path(spec.submodule_search_locations[0]) / "_internal" / "python_requirements.py"
     versions = set(re.findall(r"\bpip='([0-9.]+)'", source.read_text()))
     if not versions:
         raise StepFailedError(f"{source} no longer says which pip it wants")
@@ -419,9 +443,12 @@ def prepare_get_pip() -> None:
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
-def ansible_test_sanity(log: Log, *arguments: str, python: Path | None = None) -> Counts:
-    prepare_get_pip()
-    copy = BUILD / "sanity" / COLLECTION
+def ansible_test_sanity(
+    log: Log, *arguments: str, python: Path | None = None, venv: Path = BIN.parent, place: str = "sanity"
+) -> Counts:
+    """Run ansible-test sanity of the ansible-core in C(venv); C(python) is one more to be found."""
+    prepare_get_pip(venv)
+    copy = BUILD / place / COLLECTION
     copy_sources(copy)
     if not (copy / ".git").exists():
         # Else ansible-test asks the checkout's git, which ignores all of .build.
@@ -429,7 +456,7 @@ def ansible_test_sanity(log: Log, *arguments: str, python: Path | None = None) -
     status = log.command(
         "env", "-u", "ANSIBLE_COLLECTIONS_PATH", "-u", "ANSIBLE_CONFIG", "-u", "PYTHONDONTWRITEBYTECODE",
         "ansible-test", "sanity", "--requirements", "--color", "no", *arguments, cwd=copy, check=False,
-        env={"PATH": f"{BIN}:{python.parent}:{os.environ['PATH']}"} if python else None,
+        env={"PATH": ":".join(str(one) for one in (venv / "bin", python and python.parent, os.environ["PATH"]) if one)},
     )
     text = log.text()
     lacking = re.findall(r'WARNING: Required program "([^"]+)" not found', text)
@@ -449,8 +476,8 @@ def sanity(log: Log) -> Counts:
     return ansible_test_sanity(log, "--local", "--python", PYTHON)
 
 
-def units(log: Log) -> Counts:
-    return pytest_step(log, "units", "-q", "-m", "not slow", "tests/unit")
+def units(log: Log, workers: int = 0) -> Counts:
+    return pytest_step(log, "units", "-q", "-m", "not slow", "-n", str(workers), "tests/unit")
 
 
 # --- what only --full runs --------------------------------------------------------------------------------------------
@@ -480,16 +507,44 @@ def sanity_targets(log: Log) -> Counts:
     return counts
 
 
+def own_environment(log: Log, name: str, *packages: str, python: str | Path = sys.executable) -> Path:
+    """Make a virtual environment for a step, or take the one that is there."""
+    venv, wanted = BUILD / f"venv-{name}", "\n".join([str(python), *packages])
+    stamp = venv / ".done"
+    if not stamp.is_file() or stamp.read_text() != wanted:
+        log.command(python, "-m", "venv", "--clear", venv)
+        log.command(venv / "bin/python", "-m", "pip", "install", "-q", *packages)
+        stamp.write_text(wanted)
+    return venv
+
+
+def python_between(oldest: int, newest: int) -> Path | None:
+    """Return the newest Python 3 of these minor versions that works here."""
+    for minor in range(newest, oldest - 1, -1):
+        name = f"python3.{minor}"
+        places = [Path(found) for found in [shutil.which(name)] if found]
+        places += sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/{name}"))
+        for place in places:
+            done = subprocess.run([place, "-c", "import venv"], check=False, capture_output=True, stdin=subprocess.DEVNULL)
+            if done.returncode == 0:
+                return place
+    return None
+
+
+def sanity_of_core(log: Log, core: str, oldest: int, newest: int) -> Counts:
+    """ansible-test sanity of another ansible-core, with the newest Python that it knows."""
+    python = python_between(oldest, newest)
+    if python is None:
+        log.write(f"there is no Python 3.{oldest} to 3.{newest} here")
+        return Counts(skipped=1)
+    name = "newest" if core == "ansible-core" else core.rpartition("=")[2].rstrip(".*")
+    venv = own_environment(log, f"sanity-{name}", core, python=python)
+    return ansible_test_sanity(log, "--local", "--python", python.name.removeprefix("python"), venv=venv, place=f"sanity-{name}")
+
+
 def other_core(log: Log, version: str) -> Counts:
     """The units, the syntax of the playbooks and the argument specs under another ansible-core."""
-    venv = BUILD / f"venv-core-{version}"
-    if not (venv / ".done").exists():
-        log.command(sys.executable, "-m", "venv", "--clear", venv)
-        log.command(
-            venv / "bin/python", "-m", "pip", "install", "-q", f"ansible-core=={version}.*", "pytest", "hypothesis", "lxml",
-            "-r", ROOT / "requirements.txt",
-        )
-        (venv / ".done").touch()
+    venv = own_environment(log, f"core-{version}", f"ansible-core=={version}.*", "pytest", "hypothesis", "lxml")
     env = {"PATH": f"{venv / 'bin'}:{environment()['PATH']}"}
     report = JUNIT / f"units-{version}.xml"
     status = log.command(
@@ -507,20 +562,79 @@ def other_core(log: Log, version: str) -> Counts:
 
 
 def importer(log: Log) -> None:
-    """Galaxy's own import, in an environment of its own."""
-    venv, out = BUILD / "venv-importer", BUILD / "importer"
-    if not (venv / ".done").exists():
-        log.command(sys.executable, "-m", "venv", "--clear", venv)
-        log.command(venv / "bin/python", "-m", "pip", "install", "-q", "galaxy-importer>=0.4.20")
-        (venv / ".done").touch()
+    """Galaxy's own import, in an environment of its own; neither an error nor a warning."""
+    venv, out = own_environment(log, "importer", "galaxy-importer>=0.4.20"), BUILD / "importer"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     copy = BUILD / "importer-tree"
     copy_sources(copy)
+    # It gives ansible-lint three minutes, which a busy machine needs more of; ours is a step with the stricter profile.
+    (out / "importer.cfg").write_text("[galaxy-importer]\nRUN_ANSIBLE_LINT = False\n")
     log.command(
         venv / "bin/python", "-m", "galaxy_importer.main", "--git-clone-path", copy, "--output-path", out, cwd=out,
-        env={"PATH": f"{venv / 'bin'}:{os.environ['PATH']}"},
+        env={"PATH": f"{venv / 'bin'}:{os.environ['PATH']}", "GALAXY_IMPORTER_CONFIG": str(out / "importer.cfg")},
     )
+    wrong = re.findall(r"^(?:WARNING|ERROR): .*", log.text(), flags=re.MULTILINE)
+    if wrong:
+        raise StepFailedError("\n".join(wrong))
+
+
+# The sessions of antsibull-nox that need no containers; ansible-test's do.
+NOX_SESSIONS = ("lint", "docs-check", "license-check", "extra-checks", "build-import-check")
+
+
+def nox(log: Log) -> Counts:
+    """The checks that the collections of Ansible's community share (antsibull-nox.toml)."""
+    python = python_between(11, 14)
+    venv = own_environment(log, "nox", "antsibull-nox", python=python or sys.executable)
+    copy = BUILD / "nox" / COLLECTION
+    copy_sources(copy)
+    if not (copy / ".git").exists():
+        log.command("git", "init", "-q", copy)
+    log.command("git", "-C", copy, "add", "-A")
+    counts = Counts()
+    for session in NOX_SESSIONS:
+        # Outside of a CI some sessions would rewrite files.
+        env = {"CI": "true", "PATH": f"{venv / 'bin'}:{os.environ['PATH']}"}
+        bad = log.command(venv / "bin/nox", "-e", session, cwd=copy, check=False, env=env)
+        counts += Counts(int(not bad), int(bool(bad)))
+    return counts
+
+
+def execution_environment(log: Log) -> None:
+    """ansible-builder takes the definition and what the collection says of itself; the image itself needs a container engine."""
+    venv, out = own_environment(log, "builder", "ansible-builder>=3.0", "ansible-core"), BUILD / "ee"
+    shutil.rmtree(out, ignore_errors=True)
+    install(log)
+    log.command(
+        venv / "bin/ansible-builder", "create", "-f", ROOT / "execution-environment.yml", "-c", out,
+        "--output-filename", "Containerfile",
+    )
+    log.command(venv / "bin/ansible-builder", "introspect", INSTALLED)
+    if "libvirt" in log.text():
+        raise StepFailedError("the execution environment would get what only managed hosts need")
+
+
+# The least share of module_utils that the unit tests run, in percent.
+COVERED = 78
+
+
+def coverage(log: Log) -> Counts:
+    """The unit tests, and how much of module_utils they run; the table is printed, file by file where it is little."""
+    venv = own_environment(log, "coverage", "-r", str(ROOT / "requirements-test.txt"), "coverage>=7")
+    data = BUILD / "coverage"
+    env = {"PATH": f"{venv / 'bin'}:{environment()['PATH']}", "COVERAGE_FILE": str(data)}
+    report = JUNIT / "coverage.xml"
+    python = venv / "bin/python"
+    status = log.command(
+        python, "-m", "coverage", "run", "--branch", "--include=*/plugins/module_utils/*", "-m", "pytest", "-q", "-m", "not slow",
+        "tests/unit", f"--junit-xml={report}", check=False, env=env,
+    )
+    counts = junit_counts(report)
+    log.command(python, "-m", "coverage", "report", "--sort=cover", f"--fail-under={COVERED}", env=env)
+    little = [line for line in log.text().splitlines() if re.match(r"TOTAL |\S+\.py .*\s[0-6]?\d%$", line)]
+    print("".join(f"    | {line}\n" for line in little), end="", flush=True)
+    return counts if not status or counts.failed else counts + Counts(failed=1)
 
 
 def newcomer(log: Log) -> Counts:
@@ -574,6 +688,18 @@ def lab_up(log: Log, anew: bool = True) -> None:
 
 # A scenario that failed may have left the hosts in any state: the next one gets new ones.
 spoilt = threading.Event()
+# With --keep they are for somebody to look at, and nothing runs on them any more.
+keeping = threading.Event()
+kept: list[str] = []
+
+
+def keep(scenario: str, lab: str = LAB) -> None:
+    """Leave the hosts of a scenario that failed as they are, if that was asked for; say how to get at them."""
+    if keeping.is_set() and not kept:
+        kept.append(
+            f"the hosts of molecule-{scenario} are as it left them: make lab-shell LAB={lab} HOST=kvm1; inventory: "
+            f"/var/lib/virtnet-lab/{lab}/inventory.yml; make lab-down LAB={lab} removes them"
+        )
 
 
 def molecule(log: Log, scenario: str, whole: bool = False) -> Counts:
@@ -584,6 +710,9 @@ def molecule(log: Log, scenario: str, whole: bool = False) -> Counts:
         lab_up(log)
         spoilt.clear()
     env = molecule_environment(scenario)
+    if scenario in FROM_ARTIFACT:
+        install(log)
+        env["ANSIBLE_COLLECTIONS_PATH"] = str(INSTALLED)
     if whole:
         env["VIRTNET_TEST_MATRIX"] = "whole"
     elif scenario in ONE_HOST:
@@ -591,6 +720,7 @@ def molecule(log: Log, scenario: str, whole: bool = False) -> Counts:
     counts = run_scenario(log, scenario, env)
     if counts.failed:
         evidence(scenario)
+        keep(scenario)
     if counts.failed or scenario in USED_UP:
         spoilt.set()
     return counts
@@ -618,9 +748,11 @@ def molecule_with_own_lab(log: Log, scenario: str, hosts: Path) -> Counts:
         counts = run_scenario(log, scenario, env)
         if counts.failed:
             evidence(scenario, OWN_LAB)
+            keep(scenario, OWN_LAB)
     finally:
-        log.command(*lab_program("down", lab=OWN_LAB), check=False, at_least=120)
-    left = leftovers(OWN_LAB)
+        if not kept:
+            log.command(*lab_program("down", lab=OWN_LAB), check=False, at_least=120)
+    left = [] if kept else leftovers(OWN_LAB)
     log.write("\n".join(left) or "nothing is left")
     return counts + Counts(int(not left), int(bool(left)))
 
@@ -710,18 +842,35 @@ def lab_down(log: Log) -> None:
 
 
 def gist(text: str) -> list[str]:
-    """Return what a failed step's log says of the failure itself: the last assertions, errors and failed Ansible tasks."""
+    """Return what a failed step's log says of the failure itself: all failed tests; assertions, errors, failed Ansible tasks.
+
+    Of the latter each has its share of GIST_LINES, its beginning and its end.
+    """
     lines = re.sub(r"\x1b\[[0-9;]*m", "", text).strip().splitlines()
+    tests: dict[str, None] = {}
     found: dict[int, str] = {}
     for number, line in enumerate(lines):
-        if re.match(r"(fatal|failed): \[", line):
+        if re.match(r"(FAILED|ERROR) \S+\.py\b", line):
+            tests[line[:300]] = None
+        elif re.match(r"(fatal|failed): \[", line):
             task = next((one for one in reversed(lines[:number]) if one.startswith("TASK [")), "")
             # What the callback says of it stands indented below, one key a line.
             below = itertools.takewhile(lambda one: one.startswith(" "), lines[number + 1 :])
             found |= dict(enumerate([f"{task.rstrip(' *')} {line}".strip(), *below], number))
         elif re.match(r"E   |FAILED |ERROR |\[ERROR\]", line):
             found[number] = line
-    return [line[:300] for line in ([found[number] for number in sorted(found)] or lines)[-GIST_LINES:]]
+    if not tests and not found:
+        return [line[:300] for line in lines[-GIST_LINES:]]
+    blocks: list[list[str]] = []
+    for number in sorted(found):
+        if number - 1 not in found:
+            blocks.append([])
+        blocks[-1].append(found[number][:300])
+    part = max(2, GIST_LINES // max(1, len(blocks)))
+    short = [block if len(block) <= part else block[: part - part // 2] + block[-(part // 2) :] for block in blocks]
+    # One that is said twice, by a test that ran on two hosts, is said once.
+    said = dict.fromkeys("\n".join(block) for block in short)
+    return [*tests, *"\n".join(said).splitlines()[-4 * GIST_LINES :]]
 
 
 # --- the table of steps -----------------------------------------------------------------------------------------------
@@ -729,17 +878,17 @@ def gist(text: str) -> list[str]:
 
 def all_steps() -> list[Step]:
     steps = [
-        Step("ruff", "Python style and likely bugs", ruff, 2, ("lint", "static")),
-        Step("mypy", "types", mypy, 20, ("lint", "static")),
-        Step("yamllint", "YAML", yamllint, 3, ("lint", "static")),
-        Step("scripts", "shell scripts parse", scripts, 1, ("lint", "static")),
-        Step("headers", "every file says its licence", headers, 1, ("lint", "static")),
-        Step("changelog", "changelog fragments", changelog, 2, ("lint", "static")),
+        Step("ruff", "Python style and likely bugs", ruff, 2, ("lint", "quick", "static")),
+        Step("mypy", "types", mypy, 20, ("lint", "quick", "static")),
+        Step("yamllint", "YAML", yamllint, 3, ("lint", "quick", "static")),
+        Step("scripts", "shell scripts parse", scripts, 1, ("lint", "quick", "static")),
+        Step("headers", "every file says its licence", headers, 1, ("lint", "quick", "static")),
+        Step("changelog", "changelog fragments", changelog, 2, ("lint", "quick", "static")),
         Step("roles", "roles are whole, playbooks parse", roles, 10, ("lint", "static")),
         Step("ansible-lint", "production profile", ansible_lint, 30, ("lint", "static")),
         Step("docs", "documentation of plugins and roles, the site", docs, 60, ("static",)),
         Step("build", "tarball, installed, imported", build, 15, ("static",)),
-        Step("units", "unit tests", units, 20, ("static",)),
+        Step("units", "unit tests", units, 60, ("quick", "static"), limit=1800),
         Step("sanity", "ansible-test sanity", sanity, 90, ("static",), limit=900),
         Step("units-slow", "unit tests marked slow", units_slow, 60, ("static",), full=True, limit=1800),
         Step("sanity-targets", "import and compile on other Pythons", sanity_targets, 120, ("static",), full=True, limit=1800),
@@ -747,7 +896,16 @@ def all_steps() -> list[Step]:
              ("static",), full=True),
         Step("core-2.18", "units and playbooks under ansible-core 2.18", functools.partial(other_core, version="2.18"), 60,
              ("static",), full=True),
+        Step("sanity-2.16", "ansible-test sanity of ansible-core 2.16",
+             functools.partial(sanity_of_core, core="ansible-core==2.16.*", oldest=10, newest=12), 240, ("static",), full=True,
+             limit=1800),
+        Step("sanity-newest", "ansible-test sanity of the newest ansible-core",
+             functools.partial(sanity_of_core, core="ansible-core", oldest=12, newest=14), 240, ("static",), full=True,
+             limit=1800),
+        Step("coverage", "what of module_utils the unit tests run", coverage, 120, ("static",), full=True, limit=1800),
         Step("importer", "Galaxy's import", importer, 90, ("static",), full=True, limit=900),
+        Step("nox", "the checks of antsibull-nox", nox, 240, ("static",), full=True, limit=1800),
+        Step("execution-env", "ansible-builder takes the definition", execution_environment, 60, ("static",), full=True),
         Step("lab-image", "the hosts' root file systems", lab_image, 120, ("lab",), lab=True, limit=1200),
         Step("lab-up", "boot the hosts", lab_up, 40, ("lab",), lab=True, limit=900),
     ]
@@ -883,6 +1041,11 @@ class Runner:
     def lane(self, steps: list[Step]) -> None:
         broken = False
         for step in steps:
+            if kept and step.lab:
+                with self.lock:
+                    self.results[step.name] = Counts(skipped=1)
+                    self.say(step, "left", "the hosts are kept")
+                continue
             if broken and step.name != "lab-down":
                 with self.lock:
                     self.results[step.name] = Counts(failed=1)
@@ -953,7 +1116,7 @@ class Runner:
             print("\n".join(f"    | {line}" for line in lines))
         if failed:
             print(f"failed: {', '.join(failed)}")
-        print(total)
+        print("".join(f"{line}\n" for line in kept) + str(total))
         return 1 if total.failed or not total.passed else 0
 
 
@@ -977,6 +1140,9 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="show the steps")
     parser.add_argument("--only", type=names, default=[], metavar="NAME,…", help="these steps or groups")
     parser.add_argument("--skip", type=names, default=[], metavar="NAME,…", help="all but these steps or groups")
+    parser.add_argument("--scenario", type=names, default=[], metavar="NAME,…", help="these scenarios: nat is step molecule-nat")
+    parser.add_argument("--quick", action="store_true", help="the group quick, its unit tests on all processors")
+    parser.add_argument("--keep", action="store_true", help="leave the hosts of a scenario that fails as they are, and end there")
     parser.add_argument("--full", action="store_true", help="what takes longer, too")
     parser.add_argument("--shard", type=shard, metavar="i/n", help="the i-th of n parts")
     parser.add_argument("--resume", action="store_true", help="leave out what passed before with the same files")
@@ -984,7 +1150,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=0, metavar="N", help="begin nothing new after that, end what runs then")
     parser.add_argument("--lines", type=int, default=40, metavar="N", help="how much of a failed step's log to show")
     options = parser.parse_args()
+    options.only += [f"molecule-{name}" for name in options.scenario] + (["quick"] if options.quick else [])
+    if options.keep:
+        keeping.set()
     steps = choose(options)
+    if options.quick:
+        quick = functools.partial(units, workers=os.cpu_count() or 1)
+        steps = [dataclasses.replace(step, run=quick) if step.name == "units" else step for step in steps]
     if options.list:
         for step in steps if options.only or options.shard else all_steps():
             print(f"  {step.name:<16} {'full' if step.full else '':<5} {' '.join(step.groups):<12} {step.says}")

@@ -26,23 +26,53 @@ virtnet_lab() {
         "$python" -m virtnet_lab --lab "$LAB" "$@"
 }
 
+playbook() {
+    as_root env "PATH=$VENV/bin:$PATH" "ANSIBLE_CONFIG=$ROOT/ansible.cfg" \
+        "ANSIBLE_COLLECTIONS_PATH=$BUILD${ANSIBLE_COLLECTIONS_PATH:+:$ANSIBLE_COLLECTIONS_PATH}" \
+        "$VENV/bin/ansible-playbook" -i "/var/lib/virtnet-lab/$LAB/inventory.yml" "$@"
+}
+
+graphviz() {
+    local apt=(as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300)
+    command -v dot >/dev/null && return
+    mkdir -p "$BUILD/logs"
+    {
+        "${apt[@]}" install --no-install-recommends graphviz ||
+            { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends graphviz; }
+    } >"$BUILD/logs/graphviz.log" 2>&1 </dev/null && command -v dot >/dev/null
+}
+
+# A picture of what is there now. The lab is worth as much without one.
+picture() {
+    local file=/var/lib/virtnet-lab/$LAB/topology
+    if ! graphviz; then
+        say "no picture of it: Graphviz (dot) is not here and could not be installed; the end of $BUILD/logs/graphviz.log says why"
+    elif phase "drawing the networks" playbook "$ROOT/playbooks/topology.yml" -e "topology_file=$file" \
+        -e "topology_proof=$1" -e "topology_title='Lab $LAB'"; then
+        say "the picture: $file.html, and as SVG alone $file.svg"
+    else
+        say "no picture of it: see above"
+    fi
+}
+
 play() {
-    local model=$1 playbook inventory=/var/lib/virtnet-lab/$LAB/inventory.yml began=$SECONDS
+    local model=$1 file began=$SECONDS status=0
     local proof=/var/lib/virtnet-lab/$LAB/proof.json
     shift
     if [ "$model" = all ]; then model=four_models; fi
-    playbook=$ROOT/playbooks/${model}_lab.yml
-    [ -f "$playbook" ] || die "there is no playbook for MODEL=$model; there are:$(
+    file=$ROOT/playbooks/${model}_lab.yml
+    [ -f "$file" ] || die "there is no playbook for MODEL=$model; there are:$(
         cd "$ROOT/playbooks" && for name in *_lab.yml; do printf ' %s' "${name%_lab.yml}"; done
     ); all is four_models."
     "$ROOT/tools/venv.sh" lab
     python=$VENV/bin/python
     virtnet_lab preflight
     virtnet_lab up ${HOSTS:+--kvm-hosts "$HOSTS"}
-    say "ansible-playbook playbooks/${playbook##*/} on the lab's hosts"
-    as_root env "PATH=$VENV/bin:$PATH" "ANSIBLE_CONFIG=$ROOT/ansible.cfg" \
-        "ANSIBLE_COLLECTIONS_PATH=$BUILD${ANSIBLE_COLLECTIONS_PATH:+:$ANSIBLE_COLLECTIONS_PATH}" \
-        "$VENV/bin/ansible-playbook" -i "$inventory" "$playbook" -e "reachability_json=$proof" "$@"
+    say "ansible-playbook playbooks/${file##*/} on the lab's hosts"
+    # What a proof found to be wrong is what one wants to see in the picture.
+    playbook "$file" -e "reachability_json=$proof" "$@" || status=$?
+    picture "$proof"
+    if [ "$status" -ne 0 ]; then return "$status"; fi
     say "done in $((SECONDS - began)) s; the proof, cell by cell, is in $proof too"
     say "the lab '$LAB' is up: make lab-shell HOST=kvm1, make lab-status; make lab-down removes it"
 }

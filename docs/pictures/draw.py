@@ -13,7 +13,10 @@ import sys
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-COLOURS = {"isolated": "#cc79a7", "routed": "#0072b2", "nat": "#d55e00", "bridged": "#009e73"}
+#: The same as in the picture of a real fleet, plugins/module_utils/topology/look.py.
+COLOURS = {"isolated": "#aa4a8d", "routed": "#0072b2", "nat": "#e69f00", "bridged": "#56b4e9"}
+#: What words have instead of those that are too pale for them on white.
+DARK = {"#e69f00": "#8a5c00", "#56b4e9": "#1b6a9c"}
 TITLES = {"isolated": "isolated", "routed": "routed", "nat": "NAT", "bridged": "bridged"}
 INK, SOFT, PAPER, HOST, BAD = "#24292f", "#57606a", "#ffffff", "#f3f5f7", "#b3261e"
 LICENCE = """<!--
@@ -35,6 +38,7 @@ class Picture:
         )
 
     def text(self, x, y, text, size=14, colour=INK, anchor="middle", bold=False, mono=False):
+        colour = DARK.get(colour, colour)
         more = (' font-weight="bold"' if bold else "") + (' font-family="DejaVu Sans Mono, Menlo, monospace"' if mono else "")
         self.parts.append(
             f'<text x="{x}" y="{y}" font-size="{size}" fill="{colour}" text-anchor="{anchor}"{more}>{escape(text)}</text>'

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: frr_bgp
 short_description: A host's part in exchanging routes to guests by BGP, with FRR
-version_added: "0.1.0"
+version_added: 1.0.0
 description:
   - Announces subnets of guests to neighbours, by IPv4 and IPv6 sessions of their own, and accepts theirs. FRR puts what it
     learns into the kernel.
@@ -137,6 +137,8 @@ seealso:
   - module: virtnet.kvm.vxlan_iface
 author:
   - The virtnet.kvm authors (@virtnet)
+extends_documentation_fragment:
+  - virtnet.kvm.attributes.actiongroup_kvm
 """
 
 EXAMPLES = r"""

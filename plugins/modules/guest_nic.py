@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: guest_nic
 short_description: Wire the NICs of guests that are there
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Wires, adds and removes NICs of domains that others made, any number of them in one call, in the running guest and in
     its stored definition alike.
@@ -127,6 +127,9 @@ seealso:
   - module: virtnet.kvm.virt_net_model
 author:
   - The virtnet.kvm authors (@virtnet)
+extends_documentation_fragment:
+  - virtnet.kvm.attributes.actiongroup_libvirt
+  - virtnet.kvm.attributes.actiongroup_kvm
 """
 
 EXAMPLES = r"""

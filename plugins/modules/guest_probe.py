@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: guest_probe
-version_added: 0.1.0
+version_added: 1.0.0
 author: The virtnet.kvm authors (@virtnet)
 short_description: Asks guests, with packets, whom they reach
 description:
@@ -137,6 +137,9 @@ options:
 seealso:
   - module: virtnet.kvm.guest_vm
   - module: virtnet.kvm.net_policy
+extends_documentation_fragment:
+  - virtnet.kvm.attributes.actiongroup_libvirt
+  - virtnet.kvm.attributes.actiongroup_kvm
 """
 
 EXAMPLES = r"""

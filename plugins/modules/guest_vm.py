@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: guest_vm
 short_description: Converge the guests of a KVM host
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Defines, changes, starts, stops and removes guests, any number of them in one call. They start side by side, and
     are waited for side by side.
@@ -166,6 +166,9 @@ seealso:
   - module: virtnet.kvm.guest_probe
 author:
   - The virtnet.kvm authors (@virtnet)
+extends_documentation_fragment:
+  - virtnet.kvm.attributes.actiongroup_libvirt
+  - virtnet.kvm.attributes.actiongroup_kvm
 """
 
 EXAMPLES = r"""

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: host_bridge
 short_description: Linux bridges of the host, and the uplink's way into one
-version_added: "0.1.0"
+version_added: 1.0.0
 description:
   - Makes, changes and removes Linux bridges with their ports, addresses and routes, any number of them in one call.
   - A port that has addresses is refused, unless O(bridges[].take_over=true). Then its addresses, routes, DNS servers and DHCP
@@ -158,6 +158,8 @@ options:
 extends_documentation_fragment:
   - virtnet.kvm.links
   - virtnet.kvm.guard
+  - virtnet.kvm.attributes.actiongroup_guarded
+  - virtnet.kvm.attributes.actiongroup_kvm
 notes:
   - With systemd-networkd the bridge's file is made from that of the port it takes over, with all of its settings, and the IAID
     of its DHCP lease. The port's own file stays as it is; ours comes before it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: host_iface
 short_description: Physical and other existing links of the host
-version_added: "0.1.0"
+version_added: 1.0.0
 description:
   - Changes links that are there already, physical ones, veths, bridges of others, any number of them in one call. State, MTU,
     MAC, addresses, routes and description.
@@ -101,6 +101,8 @@ options:
 extends_documentation_fragment:
   - virtnet.kvm.links
   - virtnet.kvm.guard
+  - virtnet.kvm.attributes.actiongroup_guarded
+  - virtnet.kvm.attributes.actiongroup_kvm
 notes:
   - Taking down the link of one's own connection, or giving it another address, is taken back after O(confirm_timeout).
   - Bridges and taps that the collection made are changed by M(virtnet.kvm.host_bridge) and M(virtnet.kvm.tap_iface).

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: host_iface_info
 short_description: The host's links as facts
-version_added: "0.1.0"
+version_added: 1.0.0
 description:
   - Returns the links of the host, all of them or those of given names or MAC addresses, each with its kind, state, bridge or
     ports, addresses, routes, driver, and who manages it.
@@ -40,6 +40,8 @@ seealso:
   - module: virtnet.kvm.tap_iface
 extends_documentation_fragment:
   - virtnet.kvm.info
+  - virtnet.kvm.attributes.actiongroup_libvirt
+  - virtnet.kvm.attributes.actiongroup_kvm
 """
 
 EXAMPLES = r"""

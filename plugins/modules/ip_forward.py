@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ip_forward
 short_description: Forward IPv4 and IPv6 packets, now and after a boot
-version_added: "0.1.0"
+version_added: 1.0.0
 description:
   - Sets C(net.ipv4.ip_forward) and C(net.ipv6.conf.all.forwarding) in the running kernel and in
     C(/etc/sysctl.d/60-virtnet.conf).
@@ -55,6 +55,8 @@ seealso:
   - module: virtnet.kvm.nat_rule
 author:
   - The virtnet.kvm authors (@virtnet)
+extends_documentation_fragment:
+  - virtnet.kvm.attributes.actiongroup_kvm
 """
 
 EXAMPLES = r"""

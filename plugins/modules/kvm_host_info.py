@@ -8,12 +8,19 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: kvm_host_info
 short_description: What a KVM host has, for whoever plans what it gets
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Returns in one call what a plan for several hosts needs to know of each. Its memory and processors, its links with their
     addresses and routes, the networks that the collection was told of there, and the guests.
   - It works on a host on which nothing is installed yet; what needs libvirt is null then.
 options:
+  details:
+    description:
+      - Return what a picture of the host shows, too. RV(forwards), RV(bgp), and RV(guests[].nics) with the addresses that the
+        guests' agents tell.
+      - A guest whose agent is there and does not answer costs three seconds; guests are asked side by side.
+    type: bool
+    default: false
   uri:
     description: URI of the libvirt daemon.
     type: str
@@ -22,12 +29,16 @@ requirements:
   - iproute2 5 or newer
   - python3-libvirt and python3-lxml, for the guests
 seealso:
+  - plugin: virtnet.kvm.topology
+    plugin_type: filter
   - module: virtnet.kvm.host_iface_info
   - module: virtnet.kvm.virt_net_info
   - plugin: virtnet.kvm.fleet_plan
     plugin_type: filter
 extends_documentation_fragment:
   - virtnet.kvm.info
+  - virtnet.kvm.attributes.actiongroup_libvirt
+  - virtnet.kvm.attributes.actiongroup_kvm
 """
 
 EXAMPLES = r"""
@@ -38,6 +49,18 @@ EXAMPLES = r"""
 - name: The networks that it was told of, and the subnets that they have
   ansible.builtin.debug:
     msg: "{{ host.networks | items2dict(key_name='name', value_name='addresses') }}"
+
+- name: Which addresses the guests have
+  virtnet.kvm.kvm_host_info:
+    details: true
+  register: host
+
+- name: Show them
+  ansible.builtin.debug:
+    msg: "{{ item.name }}: {{ item.nics | map(attribute='addresses') | select | flatten | join(', ') }}"
+  loop: "{{ host.guests }}"
+  loop_control:
+    label: "{{ item.name }}"
 """
 
 RETURN = r"""
@@ -108,6 +131,31 @@ guests:
       type: list
       elements: str
       returned: always
+    nics:
+      description: Its NICs, of the running guest if it runs, in the order of its definition.
+      type: list
+      elements: dict
+      returned: with O(details)
+      contains:
+        mac:
+          description: MAC address.
+          type: str
+        type:
+          description: How it is plugged in, C(network), C(bridge), C(direct) or another of libvirt's words.
+          type: str
+        network:
+          description: The network that it names, or null.
+          type: str
+        link:
+          description: The host's bridge, or of macvtap the link, where it names one; else null.
+          type: str
+        dev:
+          description: The NIC's link on the host, or null.
+          type: str
+        addresses:
+          description: Addresses with prefix length, as the guest's agent tells them; null where none does.
+          type: list
+          elements: str
   sample:
     - name: vm0
       uuid: 09b11c53-8b5c-4eeb-8f00-d84eaa0aaa4f
@@ -116,18 +164,48 @@ guests:
       memory_mb: 128
       vcpus: 1
       networks: [natnet]
+forwards:
+  description: Port forwards of this host that the collection made.
+  returned: with O(details)
+  type: list
+  elements: dict
+  sample:
+    - set: "@natnet"
+      name: web
+      network: natnet
+      protocols: [tcp]
+      address: null
+      ports: "8080"
+      to: [10.64.100.2]
+      to_ports: "80"
+forwards_total:
+  description: How many there are. Of more than a thousand the first thousand are told, those of networks first.
+  returned: with O(details)
+  type: int
+  sample: 1
+bgp:
+  description: The host's AS number as C(asn), and its C(sessions) with the state of each, as FRR has them; null without any.
+  returned: with O(details)
+  type: dict
+  sample:
+    asn: 64512
+    sessions: [{address: 10.77.0.12, name: kvm2, asn: 64512, state: Established}]
 """
 
 import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import deps
+from ansible_collections.virtnet.kvm.plugins.module_utils.bgp.frr import Frr
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import failing
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import MissingDependency
-from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import store
-from ansible_collections.virtnet.kvm.plugins.module_utils.guests import inventory
+from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import forwards, store
+from ansible_collections.virtnet.kvm.plugins.module_utils.guests import inventory, nics
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import Host
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import facts
+
+#: Nobody reads more of them in a picture.
+FORWARDS_MAX = 1000
 
 
 def of_libvirt(missing, uri):
@@ -140,19 +218,37 @@ def of_libvirt(missing, uri):
         return None, None
 
 
+def details(host, guests, rules, uri):
+    """Return what only a picture shows, and give the guests their NICs."""
+    found = nics.gather(uri) if guests else {}
+    for one in guests or ():
+        one["nics"] = found.get(one["name"], [])
+    rows, total = forwards.of_rules(rules, FORWARDS_MAX)
+    return {"forwards": rows, "forwards_total": total, "bgp": Frr(host).sessions()}
+
+
 def main():
-    module = AnsibleModule(argument_spec={"uri": {"type": "str", "default": "qemu:///system"}}, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec={
+            "details": {"type": "bool", "default": False},
+            "uri": {"type": "str", "default": "qemu:///system"},
+        },
+        supports_check_mode=True,
+    )
     missing = deps.missing_of(["libvirt", "lxml"])
     with failing(module):
+        host, state = Host(module.run_command), store.load()
         guests, networks = of_libvirt(missing, module.params["uri"])
         result = {
             "memory_mb": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
             "processors": os.cpu_count() or 1,
-            "interfaces": facts.gather(Host(module.run_command)),
-            "networks": [entry for _name, entry in sorted(store.load().networks.items())],
+            "interfaces": facts.gather(host),
+            "networks": [entry for _name, entry in sorted(state.networks.items())],
             "guests": guests,
             "libvirt_networks": networks,
         }
+        if module.params["details"]:
+            result.update(details(host, guests, state.flat_rules(), module.params["uri"]))
     module.exit_json(changed=False, **result)
 
 

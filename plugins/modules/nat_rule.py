@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: nat_rule
 short_description: Translate addresses of virtual networks, outwards and by port forwards
-version_added: "0.1.0"
+version_added: 1.0.0
 description:
   - Masquerading, source translation, port forwards with hairpin, addresses and prefixes that stand for guests in both
     directions, and exemptions, in IPv4 and IPv6, for whole sets of rules in one transaction.
@@ -153,6 +153,7 @@ options:
     default: nftables
 extends_documentation_fragment:
   - virtnet.kvm.network
+  - virtnet.kvm.attributes.actiongroup_kvm
 attributes:
   check_mode:
     description: Can run in check mode and return what a real run would.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: net_plan
 short_description: Tell what networks of the four classic models need on this host
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Plans networks with all that belongs to them, and changes nothing. What M(virtnet.kvm.ip_forward), M(virtnet.kvm.net_policy),
     M(virtnet.kvm.nat_rule) and M(virtnet.kvm.virt_net_model) would do with the same networks, in one call.
@@ -25,6 +25,8 @@ options:
 extends_documentation_fragment:
   - virtnet.kvm.network
   - virtnet.kvm.libvirt_network
+  - virtnet.kvm.attributes.actiongroup_libvirt
+  - virtnet.kvm.attributes.actiongroup_kvm
 attributes:
   check_mode:
     description: Can run in check_mode and predicts the result without modifying the host.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: net_policy
 short_description: Hold virtual networks to the contract of their model
-version_added: "0.1.0"
+version_added: 1.0.0
 description:
   - Filters the packets of virtual networks so that each keeps the contract of its model, who may open a conversation with
     whom, in IPv4 and IPv6 alike. Isolated guests reach nobody but each other (and the host's DHCP and DNS, where it serves
@@ -29,6 +29,8 @@ options:
 extends_documentation_fragment:
   - virtnet.kvm.network
   - virtnet.kvm.guard
+  - virtnet.kvm.attributes.actiongroup_guarded
+  - virtnet.kvm.attributes.actiongroup_kvm
 attributes:
   check_mode:
     description: Can run in check mode and return what a real run would.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: tap_iface
 short_description: Persistent tap and tun devices
-version_added: "0.1.0"
+version_added: 1.0.0
 description:
   - Makes, changes and removes persistent tap and tun devices of the host, any number of them in one call.
   - In the routed model a tap such as C(virnet0) is the gateway's port of the bridge. Guests' taps are
@@ -68,6 +68,7 @@ options:
     default: false
 extends_documentation_fragment:
   - virtnet.kvm.links
+  - virtnet.kvm.attributes.actiongroup_kvm
 notes:
   - Mode, owner, group and queues are a device's for life. Another value makes another device, which cuts off
     who has opened the old one.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: virt_net_info
 short_description: Tell what libvirt networks are there
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Tells of all libvirt networks of a host, or of some, in one call what C(virsh net-list), C(net-info), C(net-uuid),
     C(net-name), C(net-dumpxml), C(net-dhcp-leases) and C(net-port-list) tell one by one.
@@ -35,6 +35,8 @@ seealso:
   - module: virtnet.kvm.virt_net_model
 extends_documentation_fragment:
   - virtnet.kvm.info
+  - virtnet.kvm.attributes.actiongroup_libvirt
+  - virtnet.kvm.attributes.actiongroup_kvm
 """
 
 EXAMPLES = r"""

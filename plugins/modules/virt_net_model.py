@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: virt_net_model
 short_description: Converge libvirt networks of the four classic models
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Defines, changes, starts, stops and removes libvirt networks, any number of them in one call over one connection.
   - The running and the stored definition of a network are two things; each is compared and each is converged.
@@ -27,6 +27,8 @@ description:
 extends_documentation_fragment:
   - virtnet.kvm.network
   - virtnet.kvm.libvirt_network
+  - virtnet.kvm.attributes.actiongroup_libvirt
+  - virtnet.kvm.attributes.actiongroup_kvm
 attributes:
   check_mode:
     description: Can run in check_mode and predicts the result without modifying the host.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: vxlan_iface
 short_description: VXLAN devices that carry a network to other hosts
-version_added: "0.1.0"
+version_added: 1.0.0
 description:
   - Makes, changes and removes VXLAN devices (RFC 7348), any number of them in one call. Each is a port of a bridge, and hands
     what is for everybody, or for somebody unknown, to each of its peers; whom a peer has it learns. With I(learning=false)
@@ -85,6 +85,8 @@ seealso:
     plugin_type: filter
 requirements:
   - iproute2 on the managed host
+extends_documentation_fragment:
+  - virtnet.kvm.attributes.actiongroup_kvm
 """
 
 EXAMPLES = r"""

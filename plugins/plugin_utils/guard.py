@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import signal
 import time
 
 from ansible.errors import AnsibleConnectionFailure
@@ -21,6 +22,8 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.safety import guard_te
 
 display = Display()
 
+#: The code with which a module ends that was killed: by the host's script, because it was too slow, or by the kernel, say.
+KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 #: Between two attempts to come in.
 PAUSE_S = 1
 #: For how long after the deadline the host may need to take everything back and be reached again.
@@ -91,6 +94,8 @@ class GuardedAction(ActionBase):
             return {**result, **self._lost(error)}
         if (result.get("guard") or {}).get("state") == "pending":
             self._confirm(result)
+        elif result.get("failed") and result.get("rc") in KILLED:
+            result.update(self._died(result))
         return result
 
     def _module_args(self):
@@ -159,23 +164,52 @@ class GuardedAction(ActionBase):
 
     def _lost(self, error):
         """Return the result after the connection broke while the module ran; nobody knows how far it had come."""
-        wait = int(self._task.args.get("confirm_timeout") or 60)
-        answer = self._ask("restore asked", time.monotonic() + wait + AFTER_S)
+        answer = self._restored()
         if answer is None:
             raise AnsibleConnectionFailure(f"{lost_text()} {error}") from error
+        texts = {
+            guard_text.FAILED: "The change failed on the host, and was taken back; what failed was lost with the connection, "
+            "which broke.",
+            None: "The connection broke in the middle of the change, and it was taken back.",
+        }
+        found = self._taken_back(answer, texts, str(error))
+        if found is None:
+            raise error
+        return found
+
+    def _died(self, result):
+        """Return what is to be told, beside the result, of a module that ended without a word."""
+        answer = self._restored()
+        if answer is None:
+            return {"msg": f"{lost_text()} {result.get('msg', '')}"}
+        texts = {
+            "deadline": f"It was not done within {self._window_s()} s and was ended, and what it had changed was taken back. "
+            "Give it more time with confirm_timeout.",
+            None: "The module ended in the middle of the change, which was taken back.",
+        }
+        return self._taken_back(answer, texts, result.get("msg", "")) or {}
+
+    def _window_s(self):
+        return int(self._task.args.get("confirm_timeout") or 60)
+
+    def _restored(self):
+        """Have the host take back what is open; return what _ask() does."""
+        return self._ask("restore asked", time.monotonic() + self._window_s() + AFTER_S)
+
+    def _taken_back(self, answer, texts, more):
+        """Return the result of a change that was taken back; None if none was.
+
+        :param texts: {why it was: what to tell}, with None for every other reason.
+        """
         # Its token was lost with the module's result. The module removes older outcomes before it begins: this one is its own.
         token = answer[0] if answer else ""
         state, why = verdict(answer, token)
         if state != "reverted":
-            raise error
+            return None
         self._forget(token)
-        if why == guard_text.FAILED:
-            text = "The change failed on the host, and was taken back; what failed was lost with the connection, which broke."
-        else:
-            text = "The connection broke in the middle of the change, and it was taken back."
         return {
             "failed": True,
             "changed": False,
             "guard": {"state": "reverted", "why": why},
-            "msg": f"{text} All is as it was before. {error}",
+            "msg": f"{texts.get(why, texts[None])} All is as it was before. {more}".strip(),
         }

@@ -208,13 +208,29 @@ class Frr:
             time.sleep(0.3)
 
     def _states(self):
+        return {address: peer.get("state") for summary in self._summaries() for address, peer in summary["peers"].items()}
+
+    def _summaries(self):
+        """Return the summaries of all address families as FRR tells them; none if it does not answer."""
         _rc, out, _err = self._run([_first(_VTYSH), "-c", "show bgp summary json"], check=False)
         try:
             families = json.loads(out or "{}")
         except ValueError:
-            return {}
-        found = (one for one in families.values() if isinstance(one, dict))
-        return {address: peer.get("state") for one in found for address, peer in one.get("peers", {}).items()}
+            return []
+        return [one for _family, one in sorted(families.items()) if isinstance(one, dict) and "peers" in one]
+
+    def sessions(self):
+        """Return {asn, sessions: [{address, name, asn, state}]} of this host's BGP, whoever configured it; None without any."""
+        if _first(_VTYSH) is None:
+            return None
+        summaries = self._summaries()
+        found: dict = {}
+        for address, peer in (pair for one in summaries for pair in one["peers"].items()):
+            row = {"address": address, "name": peer.get("desc"), "asn": peer.get("remoteAs"), "state": peer.get("state")}
+            found.setdefault(address, row)
+        if not summaries:
+            return None
+        return {"asn": summaries[0].get("as"), "sessions": [row for _address, row in sorted(found.items())]}
 
     @contextlib.contextmanager
     def _file(self, text):

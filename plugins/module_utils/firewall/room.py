@@ -207,6 +207,9 @@ class FirewallRoom(Room):
         if not plan.changed:
             # Others may have changed theirs since, and ours was looked at; a run that was killed may have left its own.
             self._remember()
+            if self._after.empty and os.path.isdir(store.ETC):
+                with self._host.lock():
+                    store.tidy(store.load())
 
     def _remember(self):
         rendered = self._rendered(self._after)

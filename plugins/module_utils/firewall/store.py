@@ -194,7 +194,6 @@ def save(before, after):
         _save_folder(NETWORKS, before.networks, {})
         _save_folder(RULES, before.rules, {})
         files.remove(stored.PORTS)
-        files.remove(README)
     else:
         if files.read(README) != README_TEXT:
             files.write(README, README_TEXT, mode=0o644)
@@ -205,12 +204,19 @@ def save(before, after):
         elif before.ports != after.ports:
             rows = [{"link": link, "mac": mac, **port} for (link, mac), port in sorted(after.ports.items())]
             files.write(stored.PORTS, _dump({"ports": rows}))
-    for folder in (NETWORKS, RULES, ETC):
-        files.remove_empty_folders(folder, ETC)
+    tidy(after)
 
 
 #: They go when they are empty; those in others first.
 FOLDERS = (NETWORKS, RULES, ETC)
+
+
+def tidy(state):
+    """Remove the folders that are empty, and what nobody needs where C(state) is: a run may have been killed before that."""
+    if state.empty:
+        files.remove(README)
+    for folder in (NETWORKS, RULES, ETC):
+        files.remove_empty_folders(folder, ETC)
 
 
 def written(before, after):

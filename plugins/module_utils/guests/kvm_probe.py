@@ -117,7 +117,7 @@ def _boot(emulator, kernel, initrd):
         "-no-reboot", "-serial", "stdio", "-monitor", "none", "-kernel", kernel, "-initrd", initrd, "-append", CMDLINE,
     ]  # fmt: skip
     start = time.monotonic()
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # pylint: disable=ansible-bad-function  # run_command has no time limit
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
     try:

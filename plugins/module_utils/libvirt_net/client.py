@@ -16,7 +16,8 @@ except ImportError:  # pragma: no cover - deps.require() answers for it
     libvirt = None
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.daemon import Daemon
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, live
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import live
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import network as definition
 from ansible_collections.virtnet.kvm.plugins.module_utils.names import NAMESPACE
 
 

@@ -14,8 +14,8 @@ import ipaddress
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import models
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import known
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import network as definition
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition.addresses import MIXED
 
 #: Forward modes that none of the four models is.

@@ -10,7 +10,7 @@ The versions are those of libvirt's own documentation and release notes.
 from __future__ import annotations
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Unsupported
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import forward_mode
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition.network import forward_mode
 
 
 def _vlan_on_linux_bridge(network):

@@ -14,7 +14,8 @@ import json
 import os
 import signal
 
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, dnsmasq
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import dnsmasq
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import network as definition
 
 
 def bridge(host, found):

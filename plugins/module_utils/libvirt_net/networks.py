@@ -10,7 +10,6 @@ from ansible_collections.virtnet.kvm.plugins.module_utils import outage
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import Room
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput, Unsupported
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import (
-    definition,
     dnsmasq,
     features,
     leftovers,
@@ -18,6 +17,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import (
     replug,
     surroundings,
 )
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import network as definition
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import iproute2, sysctl
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 

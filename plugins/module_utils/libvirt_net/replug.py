@@ -18,7 +18,7 @@ from typing import Any, Optional
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, ConnectionLost, VerificationFailed
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import network as definition
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import iproute2, neighbours
 
 #: What a port of a bridge is when it joins (net/bridge/br_if.c), in the words that ip(8) takes and gives.

@@ -11,22 +11,22 @@ import time
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import names
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import (
-    CommandFailed,
     Conflict,
     InvalidInput,
     MissingDependency,
     Unsupported,
+    VirtnetError,
 )
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import (
     batch,
     forms,
     iproute2,
     neighbours,
-    persist,
     sysctl,
     vlans,
 )
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import route_sets as others
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import keepers as persist
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.room import GATEWAY_S, MOVES, LinkRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Plan
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal
@@ -493,8 +493,8 @@ class BridgeRoom(LinkRoom):
                 began = time.monotonic()
                 iproute2.batch(self.host, op.args["lines"], "moving the uplink", op.name)
                 self._done.add(op.name)
-        except CommandFailed:
-            self._put_back(op)
+        except VirtnetError as error:
+            self._take_back(op, error, self._put_back)
             raise
         if op.args["gateways"]:
             self._await_gateway(op)
@@ -508,9 +508,10 @@ class BridgeRoom(LinkRoom):
                 link = next(name for name in op.args["names"] if self._journal[f"port:{name}"].get("taken"))
             if neighbours.answers(self.host, link, gateway, GATEWAY_S):
                 continue
-            self._put_back(op)
+            error = self.silent(gateway, link, op.name)
+            self._take_back(op, error, self._put_back)
             self._done.discard(op.name)
-            raise self.silent(gateway, link, op.name)
+            raise error
 
     def _put_back(self, op):
         self.revert(op)

@@ -11,7 +11,8 @@ import os
 import re
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files, names
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, iproute2, persist
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, iproute2
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import keepers as persist
 
 _LIBVIRT = "/run/libvirt/network"
 

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Conflict, InvalidInput, MissingDependency
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import batch, forms, iproute2, persist, route_sets
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import batch, forms, iproute2, route_sets
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import keepers as persist
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.room import LinkRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Plan
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import journal

@@ -24,8 +24,8 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.links import (
     iproute2,
     management,
     neighbours,
-    persist,
 )
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import keepers as persist
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import guard, guard_text, journal
 
@@ -255,6 +255,7 @@ class LinkRoom(engine.Room):
             sysctls={path: value for path, value in sysctls.items() if value is not None},
             seeds={op.name: sorted(self._seeds_back(op)) for op in ops if self._seeds_back(op)},
             reload=self.manager.reload_lines(sorted({name for op in ops for name in (op.name, *op.args["names"])})),
+            made=[op.name for op in ops if op.args["create"] and op.name not in self.links],
             ports={
                 link.name: link.form["bridge"] for link in self.links.values()
                 if link.form["bridge"] and {link.name, link.form["bridge"]} & set(self._guarded)
@@ -329,10 +330,10 @@ class LinkRoom(engine.Room):
         if op.name in self._prepared:
             return
         self._prepared.add(op.name)
-        if op.args["early"] and not op.args["moves"]:
-            self.manager.write(op.args["early"])
-            self.manager.reload(op.args["names"])
         try:
+            if op.args["early"] and not op.args["moves"]:
+                self.manager.write(op.args["early"])
+                self.manager.reload(op.args["names"])
             self._have_made(op)
         except VirtnetError as error:
             self._take_back(op, error, self._unmake)
@@ -365,6 +366,14 @@ class LinkRoom(engine.Room):
     def revert(self, op):
         if op.kind == "manager":
             return
+        try:
+            self._revert(op)
+        except VirtnetError:
+            # A manager that does not answer finds its files as they were when it is back.
+            self.manager.write(op.args["old_files"])
+            raise
+
+    def _revert(self, op):
         if self.manager.moves and op.args["create"]:
             self.manager.write(dict.fromkeys(self.manager.seeds(op.name, op.args["files"])))
             self.manager.reload([])

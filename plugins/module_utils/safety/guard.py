@@ -99,6 +99,7 @@ class Guard:
             json.dumps({"links": change.links, "until": until, "boot_id": _boot_id()}) + "\n",
             mode=0o644,
         )
+        files.write(texts.MAKER, f"{os.getpid()}\n")
         if os.path.isdir("/run/systemd/system"):
             files.write(texts.BOOT_UNIT, texts.boot_unit(), mode=0o644)
             if not os.path.islink(texts.BOOT_LINK):

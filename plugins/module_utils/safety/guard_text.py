@@ -24,8 +24,11 @@ TIMER = "virtnet-guard"
 BOOT_UNIT = "/etc/systemd/system/virtnet-guard-boot.service"
 BOOT_LINK = "/etc/systemd/system/sysinit.target.wants/virtnet-guard-boot.service"
 
-#: For how long the script waits for a run of ours that holds the host's lock; then it goes ahead, or does not confirm.
+#: For how long the script waits for a run of ours that holds the host's lock; then it ends the one that makes the change and
+#: goes ahead, or does not confirm.
 LOCK_WAIT_S = 20
+#: The process that makes the change.
+MAKER = f"{FOLDER}/pid"
 #: The script's return code then.
 LOCKED = 4
 #: Why a change was taken back whose own run had failed.
@@ -39,7 +42,7 @@ class Change:
     C(links) it is about, C(kernel) {command of the shell: what it reads}, C(files) {path: whether it is there now}, C(folders)
     that go if they are empty then, C(sysctls) {path of the file below /proc/sys: value now}, C(seeds) {link: paths} of what a
     manager makes a link of that the change removes, C(reload) commands of the shell that have others read the files, C(ports)
-    {link: bridge} of those that are in one now.
+    {link: bridge} of those that are in one now, C(made) links that are not there now.
     """
 
     links: list
@@ -50,6 +53,7 @@ class Change:
     seeds: dict = field(default_factory=dict)
     reload: list = field(default_factory=list)
     ports: dict = field(default_factory=dict)
+    made: list = field(default_factory=list)
 
 
 def copy_of(path, change):
@@ -100,6 +104,18 @@ def _port_lines(change):
     ]
 
 
+def _made_lines(change):
+    """Return the lines that remove links of which a manager that was restarted meanwhile does not know that they were its own."""
+    lines = []
+    for link in sorted(change.made):
+        there = f"[ -e /sys/class/net/{shlex.quote(link)} ]"
+        lines += [
+            f"for again in 1 2 3 4 5 6 7 8 9 10; do {there} || break; sleep 0.2; done",
+            f"if {there}; then ip link delete dev {shlex.quote(link)}; fi 2> /dev/null",
+        ]
+    return lines
+
+
 def _block(lines, indent):
     return "\n".join(" " * indent + line for line in (lines or [":"]))
 
@@ -115,7 +131,7 @@ def script(change, token, until):
     files = [_put(path, change) for path in sorted(change.files)]
     files += [f"rmdir {shlex.quote(path)} 2> /dev/null" for path in change.folders]
     after = [f"echo {shlex.quote(str(value))} > {shlex.quote(path)} 2> /dev/null" for path, value in change.sysctls.items()]
-    after += [*change.reload, *_port_lines(change)]
+    after += [*change.reload, *_made_lines(change), *_port_lines(change)]
     return f"""\
 #!/bin/sh
 # Made by virtnet.kvm. What has to do with the links {', '.join(change.links)} was changed, and the controller has not said yet
@@ -132,6 +148,14 @@ lock() {{
     [ -n "$VIRTNET_LOCKED" ] && return
     exec 9>> {RUN}/lock
     flock -w {LOCK_WAIT_S} 9
+}}
+
+# The run that makes the change hangs, or is slow: what it did after this would be half of a change, which nobody took back.
+end_run() {{
+    run=$(cat {MAKER} 2> /dev/null)
+    ls -l "/proc/${{run:-none}}/fd" 2> /dev/null | grep -q ' {RUN}/lock$' || return
+    kill -KILL "$run" $(cat "/proc/$run/task/"*/children 2> /dev/null) 2> /dev/null
+    flock -w 5 9
 }}
 
 is_open() {{
@@ -160,7 +184,7 @@ confirm | drop)
     ;;
 restore)
     # In the order in which the links come back: what makes them, the kernel, the files, those who read the files.
-    lock
+    lock || end_run
     is_open || exit 0
     if [ "$2" != boot ]; then
 {_block(kernel, 8)}

@@ -25,7 +25,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import network
 from ansible_collections.virtnet.kvm.plugins.module_utils.bgp import speaker
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput, VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import ruleset
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import network as definition
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import declared, taps
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st

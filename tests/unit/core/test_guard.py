@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -90,6 +93,38 @@ def test_what_the_script_makes_of_a_word(tmp_path, words, status, outcome, is_op
     assert folder.exists() is is_open
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["the run that made the change", "some other program"])
+def test_a_run_that_is_not_done_at_the_deadline_is_ended_first(tmp_path, known):
+    """It holds the lock, and its child goes on with the change; a process of that number that does not hold it is left alone."""
+    text = guard_text.script(guard_text.Change(links=["br0"]), "0123", "12:00:00").replace("flock -w 20", "flock -w 1")
+    for path in (guard_text.STATE, guard_text.RUN, "/etc/systemd/system"):
+        text = text.replace(path, f"{tmp_path}{path}")
+    folder, run = tmp_path / guard_text.FOLDER[1:], tmp_path / guard_text.RUN[1:]
+    folder.mkdir(parents=True)
+    run.mkdir(parents=True)
+    (folder / "token").write_text("0123\n")
+    (folder / "guard").write_text(text.replace("/run/systemd/system", f"{tmp_path}/none"))
+    holds = "import fcntl, subprocess, sys; lock = open(sys.argv[1], 'w'); fcntl.flock(lock, fcntl.LOCK_EX)"
+    goes_on = f"{holds}; child = subprocess.Popen(['sleep', '60']); print(child.pid, flush=True); child.wait()"
+    with subprocess.Popen(["python3", "-c", goes_on, run / "lock"], stdout=subprocess.PIPE, text=True) as slow:
+        try:
+            child = int(slow.stdout.readline())
+            other = subprocess.Popen(["sleep", "60"])
+            (folder / "pid").write_text(f"{slow.pid if known else other.pid}\n")
+            subprocess.run(["sh", folder / "guard", "restore", "deadline"], check=True, timeout=30)
+            assert (tmp_path / guard_text.OUTCOME[1:]).read_text() == "0123 reverted deadline\n"
+            if known:
+                assert slow.wait(5) == -9
+                assert not os.path.exists(f"/proc/{child}") or "State:\tZ" in Path(f"/proc/{child}/status").read_text()
+            assert other.poll() is None and (known or slow.poll() is None)
+        finally:
+            for one in (slow, other):
+                one.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, 9)
+            other.wait()
+
+
 def test_ports_of_which_a_manager_has_let_go_are_put_back(tmp_path):
     """Those that are there and in no bridge; nobody is pulled out of another one."""
     net, tools = tmp_path / "net", tmp_path / "bin"
@@ -108,6 +143,23 @@ def test_ports_of_which_a_manager_has_let_go_are_put_back(tmp_path):
     script = "\n".join([f"PATH={tools}:$PATH", *lines]).replace("/sys/class/net", str(net))
     subprocess.run(["sh", "-c", script], check=True, timeout=30)
     assert (tmp_path / "calls").read_text() == "link set dev lost master br0\n"
+
+
+def test_a_link_that_the_change_made_goes_if_its_manager_has_left_it(tmp_path):
+    """After the manager has read its files; one that it removes by itself in time is not touched."""
+    net, tools = tmp_path / "net", tmp_path / "bin"
+    tools.mkdir()
+    for name in ("left", "going"):
+        (net / name).mkdir(parents=True)
+    change = guard_text.Change(links=["left"], reload=["nmcli connection reload"], made=["left", "going", "gone"])
+    text = guard_text.script(change, "0123", "12:00:00")
+    assert text.index("nmcli connection reload") < text.index("ip link delete dev left") < text.index('end "reverted ${2')
+    lines = [line.strip() for line in guard_text._made_lines(change)]
+    (tools / "ip").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n')
+    (tools / "ip").chmod(0o755)
+    script = "\n".join([f"PATH={tools}:$PATH", f"(sleep 0.7; rmdir {net}/going) &", *lines]).replace("/sys/class/net", str(net))
+    subprocess.run(["sh", "-c", script], check=True, timeout=30)
+    assert (tmp_path / "calls").read_text() == "link delete dev left\n"
 
 
 def link(name, kind="physical", bridge=None, lower=None, ports=()):
@@ -258,6 +310,25 @@ def test_a_host_that_is_not_reached_any_more_is_told_about():
     action._task = SimpleNamespace(args={})
     with pytest.raises(AnsibleConnectionFailure, match=f"has not been reached since.*{guard_text.SCRIPT}.* gone"):
         action._lost(AnsibleConnectionFailure("gone"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (["4567", "reverted", "deadline"], "not done within 5 s and was ended"),
+        (["4567", "reverted", "asked"], "ended in the middle of the change"),
+        (None, "has not been reached since"),
+        ([], None),
+    ],
+)
+def test_a_module_that_was_killed(answer, words):
+    """By the host itself at the deadline, by anybody, where nobody comes in any more, and before it had begun."""
+    action = Action(answer)
+    action._task = SimpleNamespace(args={"confirm_timeout": "5"})
+    found = action._died({"failed": True, "rc": 137, "msg": "MODULE FAILURE"})
+    assert action.asked == ["restore asked"]
+    assert (words in found["msg"] and "MODULE FAILURE" in found["msg"]) if words else found == {}
+    assert action.forgotten == (["4567"] if answer else [])
 
 
 @pytest.mark.parametrize("answer", [[], ["4567", "confirmed"], ["4567", "reverted"]])

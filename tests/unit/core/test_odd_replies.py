@@ -15,7 +15,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.bgp import frr_text
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import iptables, nft
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.foreign import nft_text, xtables_text
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import network as definition
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import forms, sysctl
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import ifupdown_stanzas, networkd_files
 from hypothesis import HealthCheck, given, settings

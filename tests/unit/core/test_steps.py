@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 
@@ -49,9 +51,71 @@ kvm2                       : ok=1    changed=0    unreachable=0    failed=1
 
 def test_a_failed_assertion_is_said_with_its_test(steps):
     log = "....F\n>       assert 1 == 2\nE       assert 1 == 2\n=== short ===\nFAILED tests/test_a.py::test_it\n1 failed in 2 s"
-    assert steps.gist(log) == ["E       assert 1 == 2", "FAILED tests/test_a.py::test_it"]
+    assert steps.gist(log) == ["FAILED tests/test_a.py::test_it", "E       assert 1 == 2"]
+
+
+def test_all_failed_tests_are_said_first_and_each_has_its_share_of_the_rest(steps):
+    details = "\n".join(
+        f"E       assert {number} == 0\n" + "E        +  detail\n" * 20 + "tests/test_a.py:7" for number in range(40)
+    )
+    names = [f"FAILED tests/test_a.py::test_it[{number}] - assert {number} == 0" for number in range(40)]
+    names.append("ERROR tests/test_b.py::test_it[\\kvm1] - RuntimeError")
+    found = steps.gist("\n".join([details, *names]))
+    assert found[: len(names)] == names
+    assert "E       assert 39 == 0" in found
+    assert len(found) <= len(names) + 4 * steps.GIST_LINES
+
+
+def test_a_test_that_fails_twice_is_said_once(steps):
+    once = "E       assert 1 == 2\ntests/test_a.py:7\nFAILED tests/test_a.py::test_it\n"
+    assert steps.gist(once + once) == ["FAILED tests/test_a.py::test_it", "E       assert 1 == 2"]
 
 
 def test_without_any_known_mark_the_last_lines_are_said(steps):
     assert steps.gist("\n".join(f"line {number}" for number in range(99)))[-1] == "line 98"
     assert len(steps.gist("\n".join(f"line {number}" for number in range(99)))) == steps.GIST_LINES
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["--scenario", "nat"], {"lab-image", "lab-up", "molecule-nat", "lab-down"}),
+        (["--quick"], {"ruff", "mypy", "yamllint", "scripts", "headers", "changelog", "units"}),
+    ],
+)
+def test_what_short_ways_choose(words, names):
+    done = subprocess.run([sys.executable, STEPS, *words, "--list"], check=True, capture_output=True, text=True)
+    assert {line.split()[0] for line in done.stdout.splitlines()} == names
+
+
+def test_a_scenario_that_is_not_there_is_told_of():
+    done = subprocess.run([sys.executable, STEPS, "--scenario", "nut", "--list"], check=False, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "there is no step or group 'molecule-nut'" in done.stderr
+
+
+def test_kept_hosts_run_nothing_more(steps, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(steps, "LOGS", tmp_path)
+    monkeypatch.setattr(steps, "STATE", tmp_path / "state.json")
+    ran = []
+
+    def scenario(name, failed):
+        def run(log):
+            ran.append(name)
+            if failed:
+                steps.keep(name, "lab")
+            return steps.Counts(0 if failed else 1, int(failed))
+
+        return steps.Step(f"molecule-{name}", "", run, 1, lab=True)
+
+    options = argparse.Namespace(minutes=0, resume=False, only=["x"], lines=5, keep_lab=False)
+    all_of_them = [scenario("one", False), scenario("two", True), scenario("three", False)]
+    for keeping, expected in ((False, ["one", "two", "three"]), (True, ["one", "two"])):
+        ran.clear()
+        steps.kept.clear()
+        (steps.keeping.set if keeping else steps.keeping.clear)()
+        assert steps.Runner(all_of_them, options).run() == 1
+        assert ran == expected
+        assert ("make lab-down LAB=lab removes them" in capsys.readouterr().out) is keeping
+    steps.kept.clear()
+    steps.keeping.clear()

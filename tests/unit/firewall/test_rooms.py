@@ -207,6 +207,22 @@ def test_add_repeat_and_remove(run, kernel, natnet):
     assert not run(kernel, GONE)["changed"]
 
 
+@pytest.mark.parametrize("run", [policy, nat])
+def test_what_a_run_that_was_killed_at_its_very_end_has_left(run, kernel, natnet):
+    (kernel.etc / "networks.d").mkdir(parents=True)
+    (kernel.etc / "README").write_text(store.README_TEXT)
+    run(kernel, GONE, check=True)
+    assert files(kernel) == {"README"}
+    assert not run(kernel, GONE)["changed"]
+    assert not os.path.exists(kernel.etc)
+    # It is not the end of others' files, nor of what is declared.
+    run(kernel, natnet)
+    (kernel.etc / "bgp.json").write_text("{}")
+    assert not run(kernel, natnet)["changed"]
+    run(kernel, GONE)
+    assert files(kernel) == {"bgp.json"}
+
+
 def test_many_rules_with_the_same_fate_are_told_as_one(kernel):
     def rules(numbers, to=80):
         return [

@@ -10,8 +10,9 @@ import copy
 
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import models
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, describe
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import describe
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import known
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import network as definition
 from networks_by_hand import BY_HAND
 
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import models
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, live
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import live
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import addresses
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import network as definition
 
 NAT = {
     "name": "natnet", "model": "nat", "bridge": "natbr0", "addresses": ["10.64.100.1/24", "fd00:64::1/64"],

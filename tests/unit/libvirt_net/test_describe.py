@@ -7,7 +7,8 @@ from __future__ import annotations
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import models
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import entries
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, describe
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import describe
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import network as definition
 
 DHCP = {
     "ranges": [{"start": "10.1.0.100", "end": "10.1.0.200"}],

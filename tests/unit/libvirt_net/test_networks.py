@@ -17,8 +17,9 @@ import time
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import engine, models
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, dnsmasq, replug
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import dnsmasq, replug
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Found, Nic
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import network as definition
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.networks import NetworkRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op
 

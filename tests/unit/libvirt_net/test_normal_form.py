@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import models
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import definition, describe, live
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import describe, live
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import network as definition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

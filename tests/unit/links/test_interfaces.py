@@ -49,8 +49,12 @@ def test_the_guard_knows_the_ports_of_what_is_changed(monkeypatch):
     rows += [link("vnet1", "tap", "virbr0"), link("eth1", "physical")]
     found.links, found._guarded = {one.name: one for one in rows}, ["br0"]
     args = {"files": {}, "early": {}, "old_files": {}, "sysctls": {}, "undo": [], "names": [], "delete": False}
-    op = Op("interface", "br0", "change", args=args)
-    assert found.arm(Plan({}, [op])).ports == {"eth0": "br0", "vnet0": "br0"}
+    ops = [Op("interface", "br0", "change", args={**args, "create": False})]
+    ops += [Op("interface", name, "add", args={**args, "create": True}) for name in ("br1", "eth1")]
+    change = found.arm(Plan({}, ops))
+    assert change.ports == {"eth0": "br0", "vnet0": "br0"}
+    # One that is made anew was there.
+    assert change.made == ["br1"]
 
 
 def test_networkmanager_has_the_routes_of_a_bridge_that_it_made_in_the_same_profile():

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.virtnet.kvm.plugins.module_utils.links import persist
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import keepers as persist
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import units
 
 

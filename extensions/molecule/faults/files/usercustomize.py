@@ -5,8 +5,8 @@
 """Kills a module of ours after so many of its effects, on a host of the tests: Python loads a file of this name by itself.
 
 What is to be done stands in a file, as JSON: C(level) says what counts (op: an operation of the plan; effect: a file, a command,
-a sysctl, too), C(after) how many of them are to happen, 0 for none. Without that file nothing happens. The collection itself
-knows nothing of this.
+a sysctl, too), C(after) how many of them are to happen, 0 for none; with C(wait) it is not killed then, but waits for ever, for
+the host to be killed. Without that file nothing happens. The collection itself knows nothing of this.
 """
 
 import importlib.abc
@@ -16,9 +16,11 @@ import os
 import signal
 import sys
 import threading
+import time
 
 ORDERS = "/run/virtnet-faults/orders"
 COUNTED = "/run/virtnet-faults/counted"
+REACHED = "/run/virtnet-faults/reached"
 _LOCK = threading.Lock()
 #: What a run does between the moment at which it may begin, and its end.
 _STATE = {"count": 0, "on": False}
@@ -32,8 +34,13 @@ def _happened(what):
         with open(COUNTED, "a", encoding="utf-8") as handle:
             handle.write(f"{_STATE['count']} {what}\n")
         if _STATE["count"] > _STATE["after"]:
-            os.kill(os.getpid(), signal.SIGKILL)
-            signal.pause()
+            if _STATE.get("wait"):
+                with open(REACHED, "w", encoding="utf-8"):
+                    pass
+            else:
+                os.kill(os.getpid(), signal.SIGKILL)
+            while True:
+                time.sleep(60)
 
 
 def _after(module, name, what):

@@ -23,7 +23,11 @@ FAULTS = {
     # libvirt's own rules go with all others, and only a restart of it makes them anew.
     "nft flushed": ("nft flush ruleset", "systemctl restart libvirtd", ("policies", "rules", "networks")),
     "FRR restarted": ("systemctl try-restart frr", "", ("bgp",)),
+    "firewalld reloaded": ("firewall-cmd --reload", "", ("policies", "rules")),
+    "firewalld restarted": ("systemctl restart firewalld", "", ("policies",)),
 }  # fmt: skip
+#: What runs on no host unless a test wants it.
+FIREWALLD = ["systemctl start firewalld"], ["systemctl stop firewalld"]
 CHOSEN = [(fault, case) for fault, (_break, _mend, cases) in FAULTS.items() for case in cases[: None if ALL else 1]]
 #: After how many seconds of a call it happens: its connection takes a while.
 MOMENTS = (0.6, 0.9, 1.2, 1.6) if ALL else (0.8, 1.2)
@@ -34,7 +38,8 @@ def test_in_the_middle_of_a_call(host, modules, snapshot, table, lan, fault, cas
     breaks, mends, _cases = FAULTS[fault]
     case = CASES[case]
     steps, absent = [filled(one, lan) for one in case.steps], filled(case.absent, lan)
-    for command in case.before:
+    needs, needless = FIREWALLD if fault.startswith("firewalld") else ([], [])
+    for command in [*needs, *case.before]:
         host.run_test(command)
     ends = []
     try:
@@ -53,7 +58,7 @@ def test_in_the_middle_of_a_call(host, modules, snapshot, table, lan, fault, cas
         host.run(mends or "true")
         wait_for_daemons(host)
         modules(case.module, **absent)
-        for command in case.after:
+        for command in [*case.after, *needless]:
             host.run(command)
     told = f"{ends.count('done')} done, {ends.count('error')} told as errors"
     table("daemons, in the middle of a call", [f"{fault:20} {case.module:16} {told}: survived"])

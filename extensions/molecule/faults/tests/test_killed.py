@@ -2,9 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Modules that are killed (SIGKILL) within their plan: the next run converges, and absent restores the host.
+"""Modules that are killed (SIGKILL) within their plan, or with their host: the next run converges, and absent restores the host.
 
-They are killed after the middle of their operations; with VIRTNET_TEST_MATRIX after each file, command, sysctl and operation.
+They are killed after the middle of their operations; with VIRTNET_TEST_MATRIX after each file, command, sysctl and operation,
+hosts after a few of these.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import os
 from pathlib import Path
 
 import pytest
-from fault_cases import CASES, filled, left, taken_back
+from controllers import controller, until
+from fault_cases import CASES, filled, left, settled, taken_back
+from lab_side import console, lab
 
 FILES = Path(__file__).resolve().parents[1] / "files"
 RUN = "/run/virtnet-faults"
@@ -22,6 +25,10 @@ ALL = bool(os.environ.get("VIRTNET_TEST_MATRIX"))
 LEVEL = "effect" if ALL else "op"
 #: No plan of these has more.
 MOST = 150
+#: After how many effects a host is killed.
+POWER_CUTS = (0, 1, 2, 3, 5, 8, 13, 21, 34)
+#: Those that need nothing made by hand, which a boot would take away.
+OVER_A_BOOT = [name for name, case in CASES.items() if not case.before]
 
 
 class Killer:
@@ -29,9 +36,17 @@ class Killer:
 
     def __init__(self, host, modules):
         self.host, self.modules = host, modules
+        self.folder = host.check_output("python3 -c 'import site; print(site.getusersitepackages())'")
+        self.ready()
 
-    def order(self, after):
-        self.host.run_test(f"rm -f {RUN}/counted; echo '{json.dumps({'level': LEVEL, 'after': after})}' > {RUN}/orders")
+    def ready(self):
+        """Have every Python of the host look for orders: once, and after a boot, which loses the folder for them."""
+        text = (FILES / "usercustomize.py").read_text()
+        self.host.run_test(f"mkdir -p {RUN} {self.folder}; cat > {self.folder}/usercustomize.py <<'END'\n{text}\nEND")
+
+    def order(self, after, **more):
+        orders = json.dumps({"level": LEVEL, "after": after, **more})
+        self.host.run_test(f"rm -f {RUN}/counted {RUN}/reached; echo '{orders}' > {RUN}/orders")
 
     def run(self, name, after, **arguments):
         """Call a module that is killed after so many effects; return whether it was."""
@@ -46,6 +61,19 @@ class Killer:
             assert "rc" in result and result["rc"] in (137, -9), result
         return killed
 
+    def run_with_host(self, name, after, **arguments):
+        """Call a module whose host loses its power after so many effects, and has it again; return whether it came to that."""
+        self.order(after, wait=True)
+        with controller(self.host, name, arguments) as call:
+            until(lambda: call.poll() is not None or "reached" in console(self.host, f"ls {RUN}"), 120)
+            if call.poll() is not None:
+                self.host.run(f"rm -f {RUN}/orders")
+                return False
+            lab(self.host, "kill", self.host.backend.host)
+        # What stands in /run, the orders too, is gone.
+        lab(self.host, "start", self.host.backend.host)
+        return True
+
     @property
     def last(self):
         return self.host.run(f"tail -n 1 {RUN}/counted").stdout.strip()
@@ -53,11 +81,9 @@ class Killer:
 
 @pytest.fixture
 def killer(host, modules):
-    folder = host.check_output("python3 -c 'import site; print(site.getusersitepackages())'")
-    text = (FILES / "usercustomize.py").read_text()
-    host.run_test(f"mkdir -p {RUN} {folder}; cat > {folder}/usercustomize.py <<'END'\n{text}\nEND")
-    yield Killer(host, modules)
-    host.run_test(f"rm -rf {RUN} {folder}; rmdir -p --ignore-fail-on-non-empty $(dirname {folder})")
+    made = Killer(host, modules)
+    yield made
+    host.run_test(f"rm -rf {RUN} {made.folder}; rmdir -p --ignore-fail-on-non-empty $(dirname {made.folder})")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -111,3 +137,37 @@ def one_step(case, number, modules, killer, snapshot, lan, before):
     taken_back(case, modules, absent)
     assert left(before, snapshot) == []
     return kills
+
+
+@pytest.mark.parametrize("case", OVER_A_BOOT)
+def test_with_the_host(host, modules, killer, snapshot, table, case):
+    """Its power is cut in the middle of a call: what is there after the boot is whole, and the next run converges."""
+    case = CASES[case]
+    lines = []
+    lab(host, "reboot", host.backend.host)
+    killer.ready()
+    before = settled(snapshot)
+    try:
+        for number, wanted in enumerate([*case.steps, case.absent]):
+            kills = 0
+            for after in POWER_CUTS:
+                for earlier in case.steps[:number] or [case.absent]:
+                    modules.run(case.module, **earlier)
+                if not killer.run_with_host(case.module, after, **wanted):
+                    break
+                kills += 1
+                killer.ready()
+                where = f"{case.module}, step {number + 1}, power cut after {after}"
+                result = modules(case.module, **wanted)
+                assert not result["failed"], f"{where}: {result['msg']}"
+                again = modules.run(case.module, **wanted)
+                assert not again["changed"], f"{where}: {again['actions']}"
+                taken_back(case, modules, case.absent)
+                assert left(before, snapshot) == [], where
+            what = "absent" if number == len(case.steps) else f"step {number + 1}"
+            lines.append(f"{case.module}, {what}: power cut {kills} times: survived")
+        taken_back(case, modules, case.absent)
+        assert left(before, snapshot) == []
+    finally:
+        modules(case.module, **case.absent)
+    table("power cut after effects", lines)

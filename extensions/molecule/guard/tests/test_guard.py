@@ -13,7 +13,7 @@ import contextlib
 import shlex
 
 import pytest
-from controllers import TOKEN, controller, kill, open_change, said, until
+from controllers import TOKEN, controller, kill, open_change, result, said, until
 from lab_side import console, deaf_to, lab, look, pinged, variables
 
 IN = {"bridges": [{"name": "grdbr0", "ports": ["eth0"], "take_over": True}]}
@@ -100,11 +100,23 @@ def test_the_answer_to_the_confirmation_is_lost(host, modules, before):
     end = f"rm /run/grd-break && pkill -KILL -f '{SESSIONS}'"
     with stand_in(host, "cat", f'case "$*" in *guard.outcome*) [ ! -e /run/grd-break ] || {{ {end}; }} ;; esac'):
         with controller(host, "host_bridge", {**IN, "confirm_timeout": WINDOW_S}) as process:
-            text = said(process)
+            told = result(process)
         assert "/run/grd-break" not in console(host, "ls /run/grd-break"), "the connection was not broken"
-    assert process.returncode == 0 and "state: confirmed" in text, text
+    assert not told["failed"] and told["guard"]["state"] == "confirmed", told
     assert "grdbr0" in console(host, "ip -br link") and not open_change(host)
     assert not console(host, "ls /run/virtnet/guard.outcome")
+
+
+def test_a_change_that_takes_too_long_is_ended(host, before):
+    """Its run hangs, with the lock in its hands, beyond the deadline; what it would do then nobody would take back."""
+    slow = f"[ ! -e {TOKEN} ] || {{ rm /run/grd-break && exec sleep 300; }}"
+    with stand_in(host, "networkctl", slow):
+        with controller(host, "host_bridge", {**IN, "confirm_timeout": WINDOW_S}) as process:
+            text = said(process)
+        assert "/run/grd-break" not in console(host, "ls /run/grd-break"), "it was not slow"
+    assert process.returncode != 0 and f"not done within {WINDOW_S} s and was ended" in text, text
+    assert not open_change(host) and look(host) == before
+    assert "sleep 300" not in console(host, "ps -e -o args")
 
 
 def test_the_connection_breaks_in_the_middle(host, before):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from controllers import controller, kill, open_change, said, until
+from controllers import controller, kill, open_change, result, said, until
 from lab_side import cabled, console, lab, look, variables
 
 #: Each host has a subnet of its own: their controllers are tested side by side.
@@ -72,8 +72,8 @@ def guest(host, modules, request):
 def test_a_policy_that_shuts_the_controller_out_is_taken_back(host, guest, figure):
     before = looked_at(host)
     with controller(host, "net_policy", closed(host), check=True, **guest) as process:
-        text = said(process)
-    assert process.returncode == 0 and "state: planned" in text and "- grdbr0" in text, text
+        planned = result(process)["guard"]
+    assert planned["state"] == "planned" and "grdbr0" in planned["links"], planned
     assert looked_at(host) == before
     with controller(host, "net_policy", closed(host), **guest) as process:
         until(lambda: "grdnet" in console(host, "ls /etc/virtnet/networks.d") and open_change(host))
@@ -105,12 +105,12 @@ def test_what_was_opened_in_firewalls_of_others_is_taken_back_too(host, modules,
 
 def test_a_policy_that_leaves_the_controller_its_way_is_confirmed(host, modules, guest):
     with controller(host, "net_policy", kept_open(host), **guest) as process:
-        text = said(process)
-    assert process.returncode == 0 and "state: confirmed" in text, text
+        told = result(process)
+    assert not told["failed"] and told["guard"]["state"] == "confirmed", told
     assert not open_change(host) and "virtnet-guard" not in looked_at(host)
     with controller(host, "net_policy", {"networks": [network(host, deny_host=False)], "confirm": False}, **guest) as process:
-        text = said(process)
-    assert process.returncode == 0 and "guard:" not in text, text
+        told = result(process)
+    assert not told["failed"] and "guard" not in told, told
     # Whoever comes by the LAN is not met by these rules.
     assert "guard" not in modules.run("net_policy", **closed(host))
 

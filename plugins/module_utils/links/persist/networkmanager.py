@@ -255,13 +255,18 @@ class NetworkManager:
         """Have NetworkManager read the profiles that we write, and forget those that are gone."""
         present = sorted(glob.glob(texts.path("*")))
         gone = {path: text for path, text in self._files.items() if path not in present}
-        going = [name for name in map(texts.name_of, gone) if self.made(name) and self._active(name) == self._uuid(name)]
+        ours = [name for name in map(texts.name_of, gone) if self.made(name)]
+        going = [name for name in ours if self._active(name) == self._uuid(name)]
         if present:
             self._nmcli("connection", "load", *present, what="having NetworkManager read its profiles")
         if gone:
             self._nmcli("connection", "reload", what="having NetworkManager read its profiles")
         for name in going:
             self._await("did not remove it", name, lambda name=name: not os.path.exists(f"/sys/class/net/{name}"))
+        for name in ours:
+            # If it was restarted meanwhile it takes the link for somebody else's.
+            if name not in going and os.path.exists(f"/sys/class/net/{name}"):
+                self._host.run(["ip", "link", "delete", "dev", name], check=False, subject=name)
         self._files = {path: files.read(path) or "" for path in present}
         self._listed = self._profiles = None
 
@@ -388,7 +393,11 @@ class NetworkManager:
 
     def reload_lines(self, names):
         """Return the shell's commands for C(renew): what a host without its controller does."""
-        lines = ["nmcli connection reload > /dev/null 2>&1"]
+        lines = [
+            # It may be on its way back.
+            "for again in 1 2 3 4 5 6 7 8 9 10; do nmcli general > /dev/null 2>&1 && break; sleep 0.5; done",
+            "nmcli connection reload > /dev/null 2>&1",
+        ]
         for name in sorted(names, key=lambda one: texts.Keyfile(self._own(one)).type == "bridge"):
             uuid = self._active(name)
             if uuid is None:

@@ -1,0 +1,154 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What brings links back after a boot: one manager a host, chosen or named."""
+
+from __future__ import annotations
+
+import json
+
+from ansible_collections.virtnet.kvm.plugins.module_utils import files
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Unsupported
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import networkd, networkmanager, units
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist.ifupdown import Ifupdown
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist.networkd import Networkd
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist.networkmanager import NetworkManager
+
+
+class NoManager:
+    """Nothing is written: a link is what it is until the next boot."""
+
+    name = "none"
+    makes = ()
+    moves = False
+
+    def made(self, name):
+        return False
+
+    def own(self, name):
+        return {}
+
+    def base(self, name):
+        return None
+
+    def dns(self, name):
+        return []
+
+    def dns_of(self, text):
+        return []
+
+    def ageing(self, name):
+        return None
+
+    def successor(self, port):
+        return ""
+
+    def managed(self):
+        return set()
+
+    def iaid(self, link):
+        return None
+
+    def link_files(self, form, **options):
+        return {}
+
+    def existing_files(self, form, declared, added=(), removed=()):
+        return {}
+
+    def remembered(self, name):
+        return None
+
+    def port_files(self, name, bridge, uplink=False, options=None):
+        return {}
+
+    def gather(self):
+        pass
+
+    def write(self, files):
+        pass
+
+    def seeds(self, name, changes):
+        return {}
+
+    def make(self, seeds):
+        pass
+
+    def let_go(self, names):
+        pass
+
+    def reload(self, names):
+        pass
+
+    def reload_lines(self, names):
+        return []
+
+    def renew(self, names):
+        pass
+
+    def restart(self, names):
+        pass
+
+
+#: Those that can be in use on a host, by name, and the unit in whose hands they are.
+MANAGERS = {
+    "networkd": (Networkd, networkd.UNIT),
+    "NetworkManager": (NetworkManager, networkmanager.UNIT),
+    "ifupdown": (Ifupdown, "networking.service"),
+}
+
+_DEVICES = "/run/NetworkManager/devices"
+
+
+def keeper(link):
+    """Return who but systemd-networkd keeps a link: C(NetworkManager), C(ifupdown) or None."""
+    return _keeper(link.name, link.row["ifindex"])
+
+
+def _keeper(name, index):
+    # What NetworkManager writes of a link stays when it is stopped, for its next start.
+    device = (files.read(f"{_DEVICES}/{index}") or "") if units.may_run(networkmanager.UNIT) else ""
+    if "managed=true" in device or "managed-type=full" in device or "connection-uuid=" in device:
+        return "NetworkManager"
+    states = (files.read("/run/network/ifstate") or "").split()
+    if name in {one.partition("=")[0] for one in states} and name != "lo":
+        return "ifupdown"
+    return None
+
+
+def _in_use(host):
+    """Return the names of the managers that are in use here."""
+    daemons = [name for name in MANAGERS if name != "ifupdown"]
+    _rc, out, _err = host.run(["systemctl", "is-active", *(MANAGERS[name][1] for name in daemons)], check=False)
+    found = [name for name, state in zip(daemons, out.split()) if state == "active"]
+    return [*found, *(["ifupdown"] if Ifupdown.available(host) else [])]
+
+
+def _of_the_uplink(host):
+    """Return who but networkd keeps the link of the default route, None without one."""
+    for version in ("-4", "-6"):
+        _rc, out, _err = host.run(["ip", "-j", version, "route", "show", "default"], check=False)
+        for row in json.loads(out or "[]"):
+            index = files.read(f"/sys/class/net/{row.get('dev')}/ifindex")
+            if index:
+                return _keeper(row["dev"], index.strip())
+    return None
+
+
+def choose(host, wanted):
+    """Return the manager of C(wanted): one of C(MANAGERS) by its name, C(none), or C(auto), the one that keeps the uplink."""
+    if wanted == "none":
+        return NoManager()
+    used = _in_use(host)
+    if wanted == "auto":
+        wanted = used[0] if used else "none"
+        if len(used) > 1:
+            uplink = _of_the_uplink(host)
+            wanted = uplink if uplink in used else wanted
+        return MANAGERS[wanted][0](host) if used else NoManager()
+    if wanted not in used:
+        raise Unsupported(
+            f"{wanted} sets up no links here", option="manager",
+            cure=f"Enable and start {MANAGERS[wanted][1]}, or say manager: none.",
+        )
+    return MANAGERS[wanted][0](host)
