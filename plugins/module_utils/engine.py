@@ -351,6 +351,7 @@ def plan_module(module, build, parts):
 
     C(build(host)) returns ([(part, Room), ...], further keys of the result).
     """
+    gc.set_threshold(GARBAGE_AFTER)
     host = Host(module.run_command)
     pending, actions = dict.fromkeys(parts, False), []
     with failing(module):

@@ -178,21 +178,16 @@ guest_route:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import deps
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import failing
-from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
-from ansible_collections.virtnet.kvm.plugins.module_utils.explain import facts
+from ansible_collections.virtnet.kvm.plugins.module_utils.explain import facts, part
 from ansible_collections.virtnet.kvm.plugins.module_utils.explain.steps import Steps
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests.client import Domains
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import Host
 
 
-def carry_out(params, host, connection):
+def carry_out(params, mine, host, connection):
     if params["step"] == "look":
         return facts.look(host, params["kind"], params["guests"], connection)
-    plan = params["plan"]
-    mine = (plan.get("hosts") or {}).get(params["inventory_host"])
-    if mine is None:
-        raise InvalidInput(f"the plan has no host {params['inventory_host']}", option="plan", cure="Give inventory_host.")
-    steps = Steps(host, params["kind"], connection, plan)
+    steps = Steps(host, params["kind"], connection, params["plan"])
     if params["step"] == "listen":
         found = steps.listen(mine["listen"])
         return {**found, "listening": [end for end, one in found["probes"].items() if not one["error"]]}
@@ -222,8 +217,9 @@ def main():
     if params["kind"] == "kvm":
         deps.require(module, "libvirt", "libvirt_qemu", "lxml")
     with failing(module):
+        mine = part.of(params["plan"], params["inventory_host"]) if params["step"] != "look" else None
         connection = Domains(params["uri"]).connection if params["kind"] == "kvm" else None
-        result = carry_out(params, Host(module.run_command), connection)
+        result = carry_out(params, mine, Host(module.run_command), connection)
     module.exit_json(changed=False, **result)
 
 

@@ -207,7 +207,7 @@ class FirewallRoom(Room):
         if not plan.changed:
             # Others may have changed theirs since, and ours was looked at; a run that was killed may have left its own.
             self._remember()
-            if self._after.empty and os.path.isdir(store.ETC):
+            if self._after.empty and store.left():
                 with self._host.lock():
                     store.tidy(store.load())
 

@@ -211,6 +211,11 @@ def save(before, after):
 FOLDERS = (NETWORKS, RULES, ETC)
 
 
+def left():
+    """Return whether there is anything that an empty store has no use for."""
+    return any(os.path.exists(path) for path in (README, NETWORKS, RULES))
+
+
 def tidy(state):
     """Remove the folders that are empty, and what nobody needs where C(state) is: a run may have been killed before that."""
     if state.empty:

@@ -57,6 +57,7 @@ KIND = {
     "explain/capture": "effects",
     "explain/facts": "effects",
     "explain/owners": "pure",
+    "explain/part": "pure",
     "explain/report": "pure",
     "explain/resolve": "pure",
     "explain/seen": "pure",
