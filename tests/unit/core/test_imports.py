@@ -151,6 +151,7 @@ KIND = {
     "links/interfaces": "effects",
     "links/iproute2": "effects",
     "links/management": "effects",
+    "links/moves": "effects",
     "links/neighbours": "effects",
     "links/persist/ifupdown": "effects",
     "links/persist/ifupdown_adopt": "pure",
