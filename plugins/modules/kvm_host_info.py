@@ -152,6 +152,9 @@ guests:
         dev:
           description: The NIC's link on the host, or null.
           type: str
+        up:
+          description: Whether libvirt has its link up.
+          type: bool
         addresses:
           description: Addresses with prefix length, as the guest's agent tells them; null where none does.
           type: list

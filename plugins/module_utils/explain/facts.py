@@ -10,9 +10,11 @@ import json
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, VirtnetError
+from ansible_collections.virtnet.kvm.plugins.module_utils.explain.static import MACVTAP
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import store
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import agent as guest_agent
-from ansible_collections.virtnet.kvm.plugins.module_utils.guests import domain
+from ansible_collections.virtnet.kvm.plugins.module_utils.guests import domain, nics
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import iproute2
 from ansible_collections.virtnet.kvm.plugins.module_utils.proof import answers
 
 try:
@@ -81,25 +83,17 @@ def counters():
     return found
 
 
-def _nics(tree):
+def _nics(xml):
     """Return the NICs of a domain, as its definition has them."""
-    known = {one.get("mac"): one for one in (domain.mark_of(tree) or {}).get("nics") or () if isinstance(one, dict)}
-    found = []
-    for node in tree.iterfind("devices/interface"):
-        source, target, link, mac = (node.find(name) for name in ("source", "target", "link", "mac"))
-        mac = mac.get("address").lower() if mac is not None else None
-        found.append(
-            {
-                "mac": mac,
-                "kind": node.get("type"),
-                "network": source.get("network") if source is not None else None,
-                "bridge": source.get("bridge") if source is not None else None,
-                "tap": target.get("dev") if target is not None else None,
-                "link": link.get("state") if link is not None else "up",
-                "declared": [one for one in known.get(mac, {}).get("addresses") or () if one != "dhcp"],
-            }
-        )
-    return found
+    known = {one.get("mac"): one for one in (domain.mark_of(domain.load(xml)) or {}).get("nics") or () if isinstance(one, dict)}
+    return [
+        {
+            "mac": one["mac"], "kind": one["type"], "network": one["network"], "tap": one["dev"],
+            "bridge": one["link"] if one["type"] != MACVTAP else None, "link": "up" if one["up"] else "down",
+            "declared": [text for text in known.get(one["mac"], {}).get("addresses") or () if text != "dhcp"],
+        }
+        for one in nics.of_domain(xml)
+    ]  # fmt: skip
 
 
 def guest(connection, name):
@@ -107,12 +101,12 @@ def guest(connection, name):
     try:
         handle = connection.lookupByName(name)
         state, active = handle.state()[0], bool(handle.isActive())
-        nics = _nics(domain.load(handle.XMLDesc(0)))
+        plugged = _nics(handle.XMLDesc(0))
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return None
         raise CommandFailed(f"looking it up failed: {error}", subject=name) from error
-    found = {"state": STATES[state] if state < len(STATES) else "is odd", "runs": state in (1, 2), "nics": nics}
+    found = {"state": STATES[state] if state < len(STATES) else "is odd", "runs": state in (1, 2), "nics": plugged}
     found.update(links=[], agent=None)
     if active and found["runs"]:
         try:
@@ -152,16 +146,9 @@ def route(host, target, source=None, iif=None):
 
     :param iif: the link by which it came in; without, it is the host's own.
     """
-    words = ["ip", "-j", "route", "get", target]
-    words += ["from", source] if source and iif else []
-    words += ["iif", iif] if iif else []
-    rc, out, err = host.run(words, check=False)
-    try:
-        row = json.loads(out)[0] if rc == 0 else None
-    except (ValueError, IndexError):
-        row = None
+    row, why = iproute2.way_to(host, target, source, iif)
     if row is None:
-        return {"error": (err or out).strip().replace("RTNETLINK answers: ", "") or "no answer"}
+        return {"error": why}
     # A route that says so is an answer, too: unreachable, blackhole, prohibit.
     if row.get("type") in ("unreachable", "blackhole", "prohibit", "throw"):
         return {"error": f"a route of type {row['type']}"}

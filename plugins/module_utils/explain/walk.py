@@ -179,13 +179,7 @@ class Walk(Seen):
         nic = sender["nic"]
         if static.same_bridge(sender, receiver):
             self.reaches(receiver, sender)
-            self.stop(
-                host,
-                receiver["process"],
-                f"it does not answer for {receiver['address']}",
-                GUEST,
-                "Look in the guest: is its NIC up, is that its address?",
-            )
+            self.mute(host, receiver)
         if asked:
             self.stop(
                 host,
@@ -201,6 +195,16 @@ class Walk(Seen):
             GUEST,
             f"Look in the guest: ip link, its own firewall. On {host}, before nftables sees a frame: nft list ruleset netdev, "
             f"tc filter show dev {nic['tap']} ingress",
+        )
+
+    def mute(self, host, receiver):
+        """A guest to whom all leads, and who does not say that an address is its own."""
+        self.stop(
+            host,
+            receiver["process"],
+            f"it does not answer for {receiver['address']}",
+            GUEST,
+            "Look in the guest: is its NIC up, is that its address?",
         )
 
     def reaches(self, end, other):
@@ -256,13 +260,7 @@ class Walk(Seen):
         if ("ip", "postrouting") in seen:
             if receiver["kind"] == "guest" and receiver["host"] == host:
                 self.reaches(receiver, sender)
-                self.stop(
-                    host,
-                    receiver["process"],
-                    f"it does not answer for {receiver['address']}",
-                    GUEST,
-                    "Look in the guest: is its NIC up, is that its address?",
-                )
+                self.mute(host, receiver)
             return
         if ("ip", "input") in seen and receiver["host"] == host:
             return

@@ -49,7 +49,7 @@ def of_domain(xml):
     found = []
     for node in domain.load(xml).iterfind("devices/interface"):
         mac, target = node.find("mac"), node.find("target")
-        source = node.find("source")
+        source, link = node.find("source"), node.find("link")
         where = dict(source.attrib) if source is not None else {}
         found.append({
             "mac": (mac.get("address") or "").lower() if mac is not None else None,
@@ -57,6 +57,7 @@ def of_domain(xml):
             "network": where.get("network"),
             "link": where.get("bridge") or where.get("dev"),
             "dev": target.get("dev") if target is not None else None,
+            "up": link is None or link.get("state") != "down",
             "addresses": None,
         })  # fmt: skip
     return found

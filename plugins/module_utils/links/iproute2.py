@@ -108,6 +108,23 @@ def main_routes(host):
     return found
 
 
+def way_to(host, target, source=None, iif=None):
+    """Return (the row of C(ip route get), None), or (None, why the host has no route).
+
+    :param iif: the link by which the packet came in, with its C(source); without, it is the host's own.
+    """
+    words = ["ip", "-j", "route", "get", target]
+    words += ["from", source, "iif", iif] if source and iif else ["iif", iif] if iif else []
+    rc, out, err = host.run(words, check=False)
+    try:
+        row = json.loads(out)[0] if rc == 0 else None
+    except (ValueError, IndexError):
+        row = None
+    if row is None:
+        return None, (err or out).strip().replace("RTNETLINK answers: ", "") or "no answer"
+    return row, None
+
+
 def batch(host, lines, what, subject=None, force=False):
     """Carry out C(lines) with one ip(8), those of VLANs with bridge(8); without C(force) it stops at the first that fails.
 

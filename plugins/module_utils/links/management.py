@@ -43,8 +43,8 @@ def client():
 
 
 def _link_towards(host, address):
-    rc, out, _err = host.run(["ip", "-j", "route", "get", address], check=False)
-    return json.loads(out)[0].get("dev") if rc == 0 and out.strip() else None
+    row, _why = iproute2.way_to(host, address)
+    return row.get("dev") if row else None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ XML = """
   <interface type='network'><mac address='52:54:00:AA:00:01'/><source network='natnet' portid='x' bridge='natbr0'/>
     <target dev='vg0'/></interface>
   <interface type='bridge'><mac address='52:54:00:aa:00:02'/><source bridge='br0'/></interface>
-  <interface type='direct'><mac address='52:54:00:aa:00:03'/><source dev='eth0' mode='bridge'/></interface>
+  <interface type='direct'><mac address='52:54:00:aa:00:03'/><source dev='eth0' mode='bridge'/>
+    <link state='down'/></interface>
   <interface type='user'><mac address='52:54:00:aa:00:04'/></interface>
 </devices></domain>
 """
@@ -42,10 +43,11 @@ SUMMARY = {
 
 def test_nics_of_a_definition():
     nics = pytest.importorskip("ansible_collections.virtnet.kvm.plugins.module_utils.guests.nics")
-    found = [(one["mac"], one["type"], one["network"], one["link"], one["dev"]) for one in nics.of_domain(XML)]
+    found = [(one["mac"], one["type"], one["network"], one["link"], one["dev"], one["up"]) for one in nics.of_domain(XML)]
     assert found == [
-        ("52:54:00:aa:00:01", "network", "natnet", "natbr0", "vg0"), ("52:54:00:aa:00:02", "bridge", None, "br0", None),
-        ("52:54:00:aa:00:03", "direct", None, "eth0", None), ("52:54:00:aa:00:04", "user", None, None, None),
+        ("52:54:00:aa:00:01", "network", "natnet", "natbr0", "vg0", True),
+        ("52:54:00:aa:00:02", "bridge", None, "br0", None, True),
+        ("52:54:00:aa:00:03", "direct", None, "eth0", None, False), ("52:54:00:aa:00:04", "user", None, None, None, True),
     ]  # fmt: skip
 
 
