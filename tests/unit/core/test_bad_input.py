@@ -18,6 +18,7 @@ import importlib
 import re
 from types import SimpleNamespace
 
+import module_specs
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.virtnet.kvm.plugins.module_utils import daemon, deps, engine, models
@@ -153,30 +154,10 @@ def call(monkeypatch):
     return once
 
 
-@functools.cache
 def spec_of(name):
-    """Return a module's argument spec."""
-    code = importlib.import_module(f"ansible_collections.virtnet.kvm.plugins.modules.{name}")
-    found = {}
-
-    class Asked(Exception):
-        pass
-
-    def asked(argument_spec, **_rules):
-        found.update(argument_spec)
-        raise Asked
-
-    attribute = "Module" if hasattr(code, "Module") else "AnsibleModule"
-    real = getattr(code, attribute)
-    setattr(code, attribute, asked)
-    try:
-        code.main()
-    except Asked:
-        pass
-    finally:
-        setattr(code, attribute, real)
-    # Files of this machine are not read.
-    return {key: rule for key, rule in found.items() if key not in ("src", "user_data")}
+    """Return a module's argument spec, without what names files of this machine, which are not to be read."""
+    spec, _rules = module_specs.spec_of(name)
+    return {key: rule for key, rule in spec.items() if key not in ("src", "user_data")}
 
 
 HEALTH = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]

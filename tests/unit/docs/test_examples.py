@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from module_specs import spec_of
 from ansible_collections.virtnet.kvm.plugins.module_utils import argspec, models
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import spec as guest_spec
 
@@ -55,31 +56,6 @@ def pages_with(kind):
 def blocks(page, kind):
     text = page.read_text(encoding="utf-8")
     return [textwrap.dedent(body) for _indent, language, body in FENCE.findall(text) if language == kind]
-
-
-@functools.cache
-def spec_of(name):
-    """Return a module's argument spec and its rules between options."""
-    code = importlib.import_module(f"ansible_collections.virtnet.kvm.plugins.modules.{name}")
-    found = []
-
-    class Asked(Exception):
-        pass
-
-    def asked(argument_spec, supports_check_mode=False, **rules):
-        found.extend([argument_spec, rules])
-        raise Asked
-
-    attribute = "Module" if hasattr(code, "Module") else "AnsibleModule"
-    real = getattr(code, attribute)
-    setattr(code, attribute, asked)
-    try:
-        code.main()
-    except Asked:
-        pass
-    finally:
-        setattr(code, attribute, real)
-    return found
 
 
 @functools.cache

@@ -9,22 +9,7 @@ import json
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.virtnet.kvm.plugins.filter import proof as filters
-
-
-class Tagged(str):
-    """As ansible-core 2.19's strings: not of the type str."""
-
-
-class Lazy(dict):
-    """As its containers."""
-
-
-def tagged(value):
-    if isinstance(value, dict):
-        return Lazy({Tagged(key): tagged(one) for key, one in value.items()})
-    if isinstance(value, list):
-        return [tagged(one) for one in value]
-    return Tagged(value) if isinstance(value, str) else value
+from ansible_tags import Lazy, Tagged, tagged
 
 
 def types(value):

@@ -14,24 +14,9 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.virtnet.kvm.plugins.filter import topology as filters
 from ansible_collections.virtnet.kvm.plugins.module_utils.topology import look
+from ansible_tags import Tagged, tagged
 
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-class Tagged(str):
-    """As ansible-core 2.19's strings: not of the type str."""
-
-
-class Lazy(dict):
-    """As its containers."""
-
-
-def tagged(value):
-    if isinstance(value, dict):
-        return Lazy({Tagged(key): tagged(one) for key, one in value.items()})
-    if isinstance(value, list):
-        return [tagged(one) for one in value]
-    return Tagged(value) if isinstance(value, str) else value
 
 
 @pytest.fixture
