@@ -91,6 +91,15 @@ def _forwarding(facts, iif, version):
     return f"IP forwarding is off for what comes in by {iif}", "the kernel, sysctl", f"sysctl -w {one}=1"
 
 
+def no_router(facts, bridge, version):
+    """Return (words, whose, cure) if guests give up on their host as a router; else None.
+
+    RFC 4861, 7.2.5: a host that does not forward says so where it answers for its address, and its guests take it off their list.
+    """
+    found = _forwarding(facts, bridge, version) if version == 6 else None
+    return found and (f"{found[0]}, so the guest takes its host for no router", *found[1:])
+
+
 def _reverse_path(facts, route, version, before, after):
     """Return (words, whose, cure) if the kernel distrusts the source of what comes in by a link; else None."""
     iif, back = route["iif"], route.get("back") or {}

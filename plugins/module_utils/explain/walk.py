@@ -95,6 +95,7 @@ class Walk(Seen):
         if row is None:
             self.unseen(end["host"], end["process"], f"no packet was sent: {silent or 'it was not asked'}")
         elif row["error"] and not row["sent"] and not self.visits(end["host"], ASK):
+            self.routed_by(end)
             words = SENDING.get(row["error"], "sending to {} failed: " + row["error"]).format(self.dst["address"])
             self.stop(
                 end["host"],
@@ -180,6 +181,7 @@ class Walk(Seen):
         if static.same_bridge(sender, receiver):
             self.reaches(receiver, sender)
             self.mute(host, receiver)
+        self.routed_by(sender)
         if asked:
             self.stop(
                 host,
@@ -196,6 +198,15 @@ class Walk(Seen):
             f"Look in the guest: ip link, its own firewall. On {host}, before nftables sees a frame: nft list ruleset netdev, "
             f"tc filter show dev {nic['tap']} ingress",
         )
+
+    def routed_by(self, end):
+        """A guest that sends nothing to where its host would have to forward it: does the host do that?"""
+        there = self.dst["kind"] == "host" and self.dst["host"] == end["host"]
+        if end is not self.src or end["kind"] != "guest" or there or static.same_bridge(self.src, self.dst):
+            return
+        problem = static.no_router(self.hosts[end["host"]], end["nic"]["bridge"], self.version)
+        if problem:
+            self.stop(end["host"], "routing", *problem)
 
     def mute(self, host, receiver):
         """A guest to whom all leads, and who does not say that an address is its own."""

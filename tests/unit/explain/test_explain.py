@@ -215,6 +215,24 @@ def test_a_guest_that_cannot_send(hosts, sent, says):
     assert says in found["stopped"]["what"] and found["stopped"]["owner"] == "the guest itself"
 
 
+@pytest.mark.parametrize("sent", [{"sent": 0, "error": "ENETUNREACH"}, {}], ids=["no route", "not seen"])
+def test_a_host_that_forwards_no_ipv6_is_no_router_to_its_guests(hosts, sent):
+    """Which of the two it is depends on when the guest has asked for its gateway for the last time."""
+    hosts["kvm1"]["guests"]["vm2"]["links"][0]["addresses"] = ["10.2.0.12/24", "fd02::12/64"]
+    asks = {"neighbour": [{"layer": "bridge", "hook": "prerouting", "iif": "tap0", "oif": None, "saddr": None, "daddr": None,
+                           "tables": [], "left": True, "drop": None}]}  # fmt: skip
+    ends = ("vm0@kvm1", "vm2")
+    for off, says in (("0", "IPv6 forwarding is off, so the guest takes its host for no router"), ("1", None)):
+        hosts["kvm1"]["sysctls"]["net.ipv6.conf.all.forwarding"] = off
+        plan = resolve.plan(hosts, *ends, family="ipv6", token=1)
+        row = {"token": 1, "sent": 1, "error": None, "replied_ms": None, "reply_from": None, "refused": None, **sent}
+        collect = {"trace": asks, "evidence": {"vm0": {"arrivals": [], "sends": [row]}}, "routes": {}, "counters": {}}
+        stopped = report.explain(plan, hosts, {"kvm1": {"listen": {}, "send": {}, "collect": collect}})["stopped"]
+        assert (stopped["what"] == says) if says else (stopped["where"] != "routing"), stopped
+    # Within its own subnet a guest needs no router.
+    assert static.no_router(hosts["kvm1"], "natbr", 4) is None
+
+
 @pytest.mark.parametrize(("refused", "says"), [
     ("reset by 10.2.0.12", "nothing listens"), ("ICMP type 3 code 3 by 10.2.0.12", "nothing listens"),
     ("ICMP type 3 code 13 by 10.2.0.12", "its own firewall refuses"), ("ICMP type 3 code 1 by 192.0.2.1", "192.0.2.1 refuses it"),
