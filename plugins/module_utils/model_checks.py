@@ -40,7 +40,8 @@ def _check_model(network):
         if network.bridge_owner != "host":
             refuse(network, "bridge_owner", "a bridged network's bridge is the host's", "Leave bridge_owner out.")
         if network.addresses:
-            refuse(network, "addresses", "a bridged network has no address of its own", "The host's address is host_bridge's.")
+            cure = "The host's address is host_bridge's. What a network had before it was bridged goes with addresses: []."
+            refuse(network, "addresses", "a bridged network has no address of its own", cure)
         _check_bridged(network)
     elif network.attach == "macvtap":
         refuse(network, "attach", f"attach: macvtap with the model {model}", "Only model bridged has it.")

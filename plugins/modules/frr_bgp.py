@@ -275,10 +275,10 @@ actions:
     - {kind: bgp, name: bgp, op: reload, effect: live, guests: [], outage_s: 0, note: sessions go on}
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils.bgp import speaker
 from ansible_collections.virtnet.kvm.plugins.module_utils.bgp.room import BgpRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import run_module
+from ansible_collections.virtnet.kvm.plugins.module_utils.module import Module
 
 
 def _set(inner, elements):
@@ -287,7 +287,7 @@ def _set(inner, elements):
 
 
 def main():
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "asn": {"type": "int"},
             "router_id": {"type": "str"},

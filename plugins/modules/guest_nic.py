@@ -287,12 +287,12 @@ actions:
       returned: always
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import argspec, deps, engine
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import ports
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import wiring
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests.client import Domains
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests.nic_room import NicRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.module import Module
 
 NIC = {
     "guest": {"type": "str", "required": True},
@@ -310,7 +310,7 @@ NIC = {
 
 
 def main():
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "nics": {"type": "list", "elements": "dict", "required": True, "options": NIC},
             "disruption": {"type": "str", "choices": ["allow", "live_only", "defer"], "default": "allow"},

@@ -307,14 +307,13 @@ errors:
   returned: step send
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.virtnet.kvm.plugins.module_utils import deps
+from ansible_collections.virtnet.kvm.plugins.module_utils import deps, options
 from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import network_options
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import failing
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests.client import Domains
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import Host
+from ansible_collections.virtnet.kvm.plugins.module_utils.module import Module
 from ansible_collections.virtnet.kvm.plugins.module_utils.proof import ask, ends, judge, matrix, table
 from ansible_collections.virtnet.kvm.plugins.module_utils.proof.steps import Steps, new_session
 
@@ -336,10 +335,7 @@ PROBES = {
 def checked_networks(items):
     """Return the items with the types and defaults of the data model."""
     spec = {"networks": {"type": "list", "elements": "dict", "options": network_options()}}
-    found = ArgumentSpecValidator(spec).validate({"networks": items})
-    if found.error_messages:
-        raise InvalidInput(found.error_messages[0], option="networks", cure="See the documentation of the data model.")
-    return found.validated_parameters["networks"]
+    return options.checked(spec, {"networks": items})["networks"]
 
 
 def listen(steps, params, session):
@@ -381,7 +377,7 @@ def everything(steps, params):
 
 
 def main():
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "step": {"type": "str", "choices": ["all", "listen", "send", "collect"], "default": "all"},
             "probes": PROBES,

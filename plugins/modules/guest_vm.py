@@ -391,19 +391,19 @@ actions:
 
 import os
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import argspec, deps, engine
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import ports
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import spec
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests.client import Domains
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests.room import GuestRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.module import Module
 
 #: What Ansible itself puts there.
 HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 
-class Module(AnsibleModule):
-    """Ansible's module, which keeps the guests out of the host's log: no_log does not hide a text of several lines there,
+class GuestModule(Module):
+    """A module, which keeps the guests out of the host's log: no_log does not hide a text of several lines there,
     nor one in which another hidden value occurs.
     """
 
@@ -430,7 +430,7 @@ def take_user_data(module):
 
 
 def main():
-    module = Module(
+    module = GuestModule(
         argument_spec={
             "guests": {"type": "list", "elements": "dict", "required": True, "options": argspec.guest_options()},
             "inventory_host": {"type": "str"},

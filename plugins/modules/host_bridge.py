@@ -400,13 +400,13 @@ actions:
       returned: when there is something to add
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import room, spec
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.bridges import BridgeRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.module import Module
 
 
 def main():
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             **spec.module_options(
                 "bridges",

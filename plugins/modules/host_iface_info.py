@@ -165,12 +165,12 @@ interfaces:
       manager: networkd
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import deps, values
 from ansible_collections.virtnet.kvm.plugins.module_utils.daemon import Daemon
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import failing
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import Host
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import facts
+from ansible_collections.virtnet.kvm.plugins.module_utils.module import Module
 
 
 def add_xml(module, interfaces, uri):
@@ -191,7 +191,7 @@ def add_xml(module, interfaces, uri):
 
 
 def main():
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "names": {"type": "list", "elements": "str"},
             "macs": {"type": "list", "elements": "str"},

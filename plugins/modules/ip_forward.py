@@ -129,14 +129,14 @@ actions:
     - {kind: forwarding, name: ipv4, op: enable, effect: live, guests: [], outage_s: 0}
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import values
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import run_module
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.forwarding import ForwardingRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.module import Module
 
 
 def main():
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "ipv4": {"type": "bool"},
             "ipv6": {"type": "bool"},

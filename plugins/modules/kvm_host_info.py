@@ -197,7 +197,6 @@ bgp:
 
 import os
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import deps
 from ansible_collections.virtnet.kvm.plugins.module_utils.bgp.frr import Frr
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import failing
@@ -206,6 +205,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import forwar
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import inventory, nics
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import Host
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import facts
+from ansible_collections.virtnet.kvm.plugins.module_utils.module import Module
 
 #: Nobody reads more of them in a picture.
 FORWARDS_MAX = 1000
@@ -231,7 +231,7 @@ def details(host, guests, rules, uri):
 
 
 def main():
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "details": {"type": "bool", "default": False},
             "uri": {"type": "str", "default": "qemu:///system"},

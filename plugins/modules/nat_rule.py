@@ -348,16 +348,16 @@ rendered_iptables:
       type: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import network_options, rule_options
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import run_module
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.file_room import FileRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.translation_room import TranslationRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import management
+from ansible_collections.virtnet.kvm.plugins.module_utils.module import Module
 
 
 def main():
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "rules": {"type": "list", "elements": "dict", "options": rule_options()},
             "src": {"type": "path"},

@@ -122,7 +122,6 @@ actions:
     - {kind: network, name: natnet, op: define, effect: none, guests: [], outage_s: 0}
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import deps, engine, models
 from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import convergence_options, network_options
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.foreign.room import PassingPolicyRoom
@@ -133,6 +132,7 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.links import declared,
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.forwarding import ForwardingRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import vxlan_unit
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.vxlans import VxlanRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.module import Module
 
 PARTS = ("forwarding", "policy", "translation", "networks", "vxlans")
 
@@ -160,7 +160,7 @@ def plan(params, host):
 
 
 def main():
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "networks": {"type": "list", "elements": "dict", "required": True, "options": network_options()},
             "backend": {"type": "str", "choices": ["nftables", "iptables"], "default": "nftables"},

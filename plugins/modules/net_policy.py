@@ -232,17 +232,17 @@ rendered_iptables:
       type: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import network_options
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import run_module
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall.foreign.room import PassingPolicyRoom
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import management
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.spec import GUARD
+from ansible_collections.virtnet.kvm.plugins.module_utils.module import Module
 from ansible_collections.virtnet.kvm.plugins.module_utils.safety import guard
 
 
 def main():
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "networks": {"type": "list", "elements": "dict", "required": True, "options": network_options()},
             "backend": {"type": "str", "choices": ["nftables"], "default": "nftables"},

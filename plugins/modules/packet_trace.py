@@ -175,13 +175,13 @@ guest_route:
   type: dict
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import deps
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import failing
 from ansible_collections.virtnet.kvm.plugins.module_utils.explain import facts, part
 from ansible_collections.virtnet.kvm.plugins.module_utils.explain.steps import Steps
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests.client import Domains
 from ansible_collections.virtnet.kvm.plugins.module_utils.host import Host
+from ansible_collections.virtnet.kvm.plugins.module_utils.module import Module
 
 
 def carry_out(params, mine, host, connection):
@@ -198,7 +198,7 @@ def carry_out(params, mine, host, connection):
 
 
 def main():
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "step": {"type": "str", "choices": ["look", "listen", "send", "collect"], "default": "look"},
             "kind": {"type": "str", "choices": ["kvm", "outside"], "default": "kvm"},

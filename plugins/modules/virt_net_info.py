@@ -201,17 +201,17 @@ missing:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import deps
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import failing
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.firewall import store
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import report
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Networks
+from ansible_collections.virtnet.kvm.plugins.module_utils.module import Module
 
 
 def main():
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "names": {"type": "list", "elements": "str"},
             "uri": {"type": "str", "default": "qemu:///system"},

@@ -332,15 +332,15 @@ actions:
       returned: when there is something to add
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import deps, engine, models
 from ansible_collections.virtnet.kvm.plugins.module_utils.argspec import convergence_options, network_options
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Networks
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.networks import NetworkRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.module import Module
 
 
 def main():
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "networks": {"type": "list", "elements": "dict", "required": True, "options": network_options()},
             **convergence_options(),

@@ -226,15 +226,15 @@ actions:
       returned: when there is something to add
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import engine
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import declared, spec
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist.vxlan_unit import VxlanUnit
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.vxlans import VxlanRoom
+from ansible_collections.virtnet.kvm.plugins.module_utils.module import Module
 
 
 def main():
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "vxlans": {"type": "list", "elements": "dict", "required": True, "options": spec.VXLAN},
             "adopt": {"type": "bool", "default": False},

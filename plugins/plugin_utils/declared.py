@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 from ansible.errors import AnsibleFilterError
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.virtnet.kvm.plugins.module_utils import argspec
+from ansible_collections.virtnet.kvm.plugins.module_utils import argspec, options
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import InvalidInput
 from ansible_collections.virtnet.kvm.plugins.plugin_utils.plain import plain
 
 NETWORKS = {"networks": {"type": "list", "elements": "dict", "required": True, "options": argspec.network_options()}}
@@ -16,10 +16,10 @@ GUESTS = {"guests": {"type": "list", "elements": "dict", "required": True, "opti
 
 
 def _checked(spec, key, items, name):
-    checked = ArgumentSpecValidator(spec).validate({key: plain(items)})
-    if checked.error_messages:
-        raise AnsibleFilterError(f"virtnet.kvm.{name}: {'; '.join(checked.error_messages)}")
-    return checked.validated_parameters[key]
+    try:
+        return options.checked(spec, {key: plain(items)})[key]
+    except InvalidInput as error:
+        raise AnsibleFilterError(f"virtnet.kvm.{name}: {error}") from error
 
 
 def networks(items, name):

@@ -48,6 +48,8 @@ KIND = {
     # Ansible's module comes in here and its result goes out.
     "deps": "ansible",
     "engine": "ansible",
+    "module": "ansible",
+    "options": "ansible",
     # Rooms.
     "bgp/exchange": "pure",
     "bgp/frr": "effects",
@@ -206,9 +208,9 @@ EXCUSED = {("proof/packets", "_socket"), ("links/persist/networkmanager_files", 
 #: Names of objects that lead to the host; in `names`, `host` is a host's name, in these files a part of what was declared.
 HANDLES = {"client", "connection", "module"}
 LAYERS = ("ground", "engine", "room")
-#: deps is asked by a module's main() and by nobody else.
+#: These are for a module's main(), and for nobody else.
 ENGINE = {"engine"}
-FOR_MODULES = {"deps"}
+FOR_MODULES = {"deps", "module", "options"}
 
 
 @functools.cache

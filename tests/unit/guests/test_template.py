@@ -10,6 +10,7 @@ import json
 import types
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virtnet.kvm.plugins.module_utils import argspec
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import agent, cloudinit, domain, room, spec, storage
@@ -37,9 +38,9 @@ def test_user_data_leaves_the_parameters_and_blots_out_nothing():
 
 def test_user_data_is_not_logged(monkeypatch):
     logged = []
-    monkeypatch.setattr(guest_vm.AnsibleModule, "__init__", lambda self: None)
-    monkeypatch.setattr(guest_vm.AnsibleModule, "log", lambda self, *said: logged.append(said))
-    module = guest_vm.Module()
+    monkeypatch.setattr(AnsibleModule, "__init__", lambda self, spec: None)
+    monkeypatch.setattr(AnsibleModule, "log", lambda self, *said: logged.append(said))
+    module = guest_vm.GuestModule({})
     module.log("Invoked with guests=[hunter2] wait=none", log_args={"guests": "[hunter2]", "wait": "none"})
     module.log("something else")
     assert logged[0] == (f"Invoked with guests={guest_vm.HIDDEN} wait=none", {"guests": guest_vm.HIDDEN, "wait": "none"})

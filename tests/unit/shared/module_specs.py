@@ -27,7 +27,7 @@ def spec_of(name):
         found.extend([argument_spec, rules])
         raise Asked
 
-    attribute = "Module" if hasattr(code, "Module") else "AnsibleModule"
+    attribute = "GuestModule" if hasattr(code, "GuestModule") else "Module"
     real = getattr(code, attribute)
     setattr(code, attribute, asked)
     try:
