@@ -12,9 +12,9 @@ import pytest
 from fault_cases import CASES, differences, filled, left, settled, taken_back
 
 #: How a folder of the system's becomes one that takes no new file: a copy of it in memory, whose size (or number of files) is
-#: what is in it already; or the same, read-only.
+#: what is in it already; or the same, read-only. Its size is bounded in any case: what is full is filled, of the lab's memory.
 FULL = (
-    "mkdir -p /run/virtnet-disk && mount -t tmpfs -o mode=0755 none /run/virtnet-disk && cp -a {folder} /run/virtnet-disk/copy"
+    "mkdir -p /run/virtnet-disk && mount -t tmpfs -o mode=0755,size=64m none /run/virtnet-disk && cp -a {folder} /run/virtnet-disk/copy"
     " && mount -o remount,{limit} /run/virtnet-disk && (cat /dev/zero > /run/virtnet-disk/.filler 2>/dev/null; true)"
     " && mount --bind /run/virtnet-disk/copy {folder}"
 )
@@ -26,7 +26,7 @@ KEPT = (
 DISKS = {
     "/etc full": FULL.format(folder="/etc", limit="size=$(($(du -s --block-size=4096 /run/virtnet-disk | cut -f1) * 4 + 64))k"),
     "/etc out of inodes": FULL.format(
-        folder="/etc", limit="nr_inodes=$(($(df --output=iused /run/virtnet-disk | tail -n 1) + 1))"
+        folder="/etc", limit="size=64m,nr_inodes=$(($(df --output=iused /run/virtnet-disk | tail -n 1) + 1))"
     ),
     "/etc read-only": "mount --bind /etc /etc && mount -o remount,ro,bind /etc",
     "/var/lib full": FULL.format(
