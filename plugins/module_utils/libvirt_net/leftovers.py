@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a start that was cut off leaves on the host: a daemon that is killed in the middle forgets its bridge and its dnsmasq.
+"""What a start or a stop that was cut off leaves on the host: a daemon that is killed in the middle forgets the network's bridge,
+its dnsmasq and its rules.
 
 libvirt then says that the network is inactive, and cannot start it: its bridge is there already.
 """
@@ -10,11 +11,12 @@ libvirt then says that the network is inactive, and cannot start it: its bridge 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import os
 import signal
 
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import dnsmasq
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import dnsmasq, libvirt_rules
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import network as definition
 
 
@@ -39,9 +41,15 @@ def bridge(host, found):
     return None
 
 
-def clear(host, network, link):
-    """End the dnsmasq of a network that does not run, and remove its bridge."""
+def clear(host, network, link, found):
+    """End the dnsmasq of a network that does not run, and remove libvirt's rules for it and its bridge.
+
+    :param found: client.Found.
+    """
     for pid in dnsmasq.running().get(network, ()):
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGTERM)
+    # While the bridge is there, nft calls it by its name.
+    stored = definition.parse(found.stored)
+    libvirt_rules.remove(host, link, [str(ipaddress.ip_interface(one).network) for one in stored["addresses"]])
     host.run(["ip", "link", "del", "dev", link], what="removing the bridge that was left over", subject=network)

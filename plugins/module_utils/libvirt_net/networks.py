@@ -434,7 +434,7 @@ class NetworkRoom(Room):
         elif op.op == "stop":
             self.client.stop(name)
         elif op.op == "clear":
-            leftovers.clear(self.host, name, args["bridge"])
+            leftovers.clear(self.host, name, args["bridge"], self.found[name])
         elif op.op == "undefine":
             self.client.undefine(name)
         elif op.op == "autostart":

@@ -138,6 +138,7 @@ KIND = {
     "libvirt_net/features": "pure",
     "libvirt_net/dnsmasq": "effects",
     "libvirt_net/leftovers": "effects",
+    "libvirt_net/libvirt_rules": "effects",
     "libvirt_net/live": "pure",
     "libvirt_net/networks": "effects",
     "libvirt_net/replug": "effects",

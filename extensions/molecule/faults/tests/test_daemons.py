@@ -10,7 +10,7 @@ import os
 
 import pytest
 from controllers import controller, result
-from fault_cases import CASES, filled, left, taken_back
+from fault_cases import CASES, NETS, filled, gone, left, taken_back
 
 ALL = bool(os.environ.get("VIRTNET_TEST_MATRIX"))
 SOCKETS = "libvirtd.service libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket"
@@ -117,6 +117,47 @@ def test_libvirt_hangs(host, modules, snapshot, table, lan, hangs):
         host.run(go_on)
         modules(case.module, **case.absent)
     table("daemons that do not answer", [f"{f'libvirtd hangs {hangs}':20} {case.module:16} told as an error: survived"])
+
+
+#: libvirt's backend nftables needs actions of tc that not every kernel has; rules as it makes them, for the networks of the test.
+LIKE_NFTABLES = (
+    "nft -f - <<'END'\ntable ip libvirt_network {\n chain guest_output {\n  iif flt2 counter reject\n }\n"
+    " chain guest_nat {\n  ip saddr 10.88.1.0/24 ip daddr 224.0.0.0/24 counter return\n"
+    "  ip saddr 10.88.1.0/24 ip daddr != 10.88.1.0/24 counter masquerade\n }\n}\nEND"
+)
+
+NFTABLES_LEFT = "nft list table ip libvirt_network | grep 'flt2\\|10.88'"
+
+
+@pytest.mark.parametrize("end", ["present", "absent"])
+def test_libvirt_forgets_what_it_started(host, modules, snapshot, table, end):
+    """Killed before it has noted that a network runs: its bridge and libvirt's rules are there, and nobody's any more."""
+    # Of these two libvirt makes rules of its own.
+    wanted = {"networks": [NETS[1], {**NETS[0], "firewall": "libvirt"}]}
+    absent = {"networks": gone("flta", "fltb")}
+    before = snapshot()
+    try:
+        modules.run("virt_net_model", **wanted)
+        running = snapshot()["ruleset"]
+        assert [line for line in running if "10.88.1.0/24" in line], "libvirt makes rules for the NAT network"
+        host.run_test(LIKE_NFTABLES)
+        forget = "rm /run/libvirt/network/flt[ab].xml; systemctl reset-failed; systemctl restart libvirtd"
+        host.run_test(f"systemctl kill -s KILL libvirtd; {forget}")
+        assert host.check_output("virsh -q net-list --name").split() == []
+        if end == "present":
+            told = modules.run("virt_net_model", **wanted)
+            assert [one["op"] for one in told["actions"] if one["name"] == "flta"] == ["clear", "start"]
+            assert host.run(NFTABLES_LEFT).stdout == ""
+            assert not modules.run("virt_net_model", **wanted)["changed"]
+            host.run_test("nft delete table ip libvirt_network")
+            assert snapshot()["ruleset"] == running
+        taken_back(CASES["networks"], modules, absent)
+        assert host.run(NFTABLES_LEFT).stdout == ""
+    finally:
+        modules("virt_net_model", **absent)
+        host.run("nft delete table ip libvirt_network")
+    assert left(before, snapshot) == []
+    table("daemons that do not answer", [f"{'libvirtd forgets':20} {'virt_net_model':16} {end}: survived"])
 
 
 @pytest.mark.parametrize("signal", ["KILL", "TERM"])

@@ -14,8 +14,9 @@ from fault_cases import CASES, differences, filled, left, settled, taken_back
 #: How a folder of the system's becomes one that takes no new file: a copy of it in memory, whose size (or number of files) is
 #: what is in it already; or the same, read-only. Its size is bounded in any case: what is full is filled, of the lab's memory.
 FULL = (
-    "mkdir -p /run/virtnet-disk && mount -t tmpfs -o mode=0755,size=64m none /run/virtnet-disk && cp -a {folder} /run/virtnet-disk/copy"
-    " && mount -o remount,{limit} /run/virtnet-disk && (cat /dev/zero > /run/virtnet-disk/.filler 2>/dev/null; true)"
+    "mkdir -p /run/virtnet-disk && mount -t tmpfs -o mode=0755,size=64m none /run/virtnet-disk"
+    " && cp -a {folder} /run/virtnet-disk/copy && mount -o remount,{limit} /run/virtnet-disk"
+    " && (cat /dev/zero > /run/virtnet-disk/.filler 2>/dev/null; true)"
     " && mount --bind /run/virtnet-disk/copy {folder}"
 )
 #: What was done to the copy is done to the folder itself: a disk that has room again has it, too.
