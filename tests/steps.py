@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
+import host_coverage
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -637,6 +638,15 @@ def coverage(log: Log) -> Counts:
     return counts if not status or counts.failed else counts + Counts(failed=1)
 
 
+def print_coverage() -> None:
+    """What units and hosts together run of module_utils; the table is a file, what is below 90 % is printed."""
+    table = host_coverage.combine([str(BUILD / "venv-coverage" / "bin/python")], BUILD, ROOT / "plugins" / "module_utils")
+    (BUILD / "coverage.txt").write_text(table)
+    little = [line for line in table.splitlines() if re.match(r"TOTAL |\S+\.py .*\s[0-8]?\d%$", line)]
+    print(f"module_utils, by the unit tests and by {sum(measured)} runs of modules on hosts:")
+    print("".join(f"    | {line}\n" for line in little) + f"    | all of it: {BUILD / 'coverage.txt'}", flush=True)
+
+
 def newcomer(log: Log) -> Counts:
     """What the README promises: `make lab` twice, the second time without a change, and `make lab-down` leaves nothing."""
     name = NEW_LAB
@@ -669,7 +679,8 @@ def lab_program(*arguments: str, lab: str = LAB) -> list[str]:
 
 def molecule_environment(scenario: str) -> dict[str, str]:
     """A folder of its own for each scenario: with a shared one Molecule prepares only the first."""
-    return {"MOLECULE_EPHEMERAL_DIRECTORY": str(BUILD / "molecule" / LAB / scenario)}
+    env = {"MOLECULE_EPHEMERAL_DIRECTORY": str(BUILD / "molecule" / LAB / scenario)}
+    return env | host_coverage.environment() if measured and scenario != "default" else env
 
 
 def lab_image(log: Log) -> None:
@@ -684,6 +695,14 @@ def lab_up(log: Log, anew: bool = True) -> None:
     # What Molecule remembers is of that run, too.
     shutil.rmtree(BUILD / "molecule" / LAB, ignore_errors=True)
     log.command("molecule", "create", "-s", "default", env=molecule_environment("default"))
+
+
+# What of the modules' code runs on the hosts, if that was asked for: of how many runs.
+measured: list[int] = []
+
+
+def measured_hosts(lab: str) -> host_coverage.Hosts:
+    return host_coverage.Hosts(lab, BUILD, [sys.executable, "-m", "pip"])
 
 
 # A scenario that failed may have left the hosts in any state: the next one gets new ones.
@@ -717,7 +736,12 @@ def molecule(log: Log, scenario: str, whole: bool = False) -> Counts:
         env["VIRTNET_TEST_MATRIX"] = "whole"
     elif scenario in ONE_HOST:
         env["VIRTNET_TEST_INVENTORY"] = inventory_with(ONE_HOST[scenario])
+    if measured:
+        measured_hosts(LAB).prepare()
     counts = run_scenario(log, scenario, env)
+    if measured:
+        measured.append(measured_hosts(LAB).fetch())
+        log.write(f"measured on hosts: {measured[-1]} runs of modules")
     if counts.failed:
         evidence(scenario)
         keep(scenario)
@@ -1116,6 +1140,8 @@ class Runner:
             print("\n".join(f"    | {line}" for line in lines))
         if failed:
             print(f"failed: {', '.join(failed)}")
+        if measured and not failed:
+            print_coverage()
         print("".join(f"{line}\n" for line in kept) + str(total))
         return 1 if total.failed or not total.passed else 0
 
@@ -1142,6 +1168,7 @@ def main() -> int:
     parser.add_argument("--skip", type=names, default=[], metavar="NAME,…", help="all but these steps or groups")
     parser.add_argument("--scenario", type=names, default=[], metavar="NAME,…", help="these scenarios: nat is step molecule-nat")
     parser.add_argument("--quick", action="store_true", help="the group quick, its unit tests on all processors")
+    parser.add_argument("--coverage", action="store_true", help="how much of module_utils units and --scenario run")
     parser.add_argument("--keep", action="store_true", help="leave the hosts of a scenario that fails as they are, and end there")
     parser.add_argument("--full", action="store_true", help="what takes longer, too")
     parser.add_argument("--shard", type=shard, metavar="i/n", help="the i-th of n parts")
@@ -1151,6 +1178,10 @@ def main() -> int:
     parser.add_argument("--lines", type=int, default=40, metavar="N", help="how much of a failed step's log to show")
     options = parser.parse_args()
     options.only += [f"molecule-{name}" for name in options.scenario] + (["quick"] if options.quick else [])
+    if options.coverage:
+        options.only += ["coverage"]
+        measured.append(0)
+        shutil.rmtree(BUILD / "coverage-hosts", ignore_errors=True)
     if options.keep:
         keeping.set()
     steps = choose(options)
