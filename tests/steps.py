@@ -59,6 +59,8 @@ LIMITS = {"faults": 3600, "foreign": 2400, "guides": 3600, "modules": 2400, "vla
 # Scenarios whose tests are a matrix, of which they choose a covering set themselves unless VIRTNET_TEST_MATRIX is set: seconds
 # that the whole of it may take.
 MATRICES = {"bridged": 1500, "contract": 600, "faults": 7200, "guard": 1500, "managers": 4500, "modules": 4500, "routed": 1500}
+# Matrices of hours: each file of tests is a step of its own, in a group of the matrix' name, for --resume and --shard.
+PARTED = frozenset({"faults"})
 
 # Scenarios that run on one of the KVM hosts, unless the whole matrix is asked for: four_models has their models on both, and
 # what is between two hosts.
@@ -226,7 +228,8 @@ def environment() -> dict[str, str]:
     # With PYTHONUNBUFFERED Python reads what Ansible pipes to it byte by byte: seconds a task on connection local.
     for name in ("ANSIBLE_INVENTORY", "FORCE_COLOR", "PY_COLORS", "ANSIBLE_FORCE_COLOR", "PYTHONUNBUFFERED"):
         env.pop(name, None)
-    env.pop("VIRTNET_TEST_MATRIX", None)
+    for name in ("VIRTNET_TEST_MATRIX", "VIRTNET_TEST_FILE"):
+        env.pop(name, None)
     # What `make test` was given is not for the make that a step calls.
     variables = ("ARGS", "HOST", "KEEP", "LAB", "MODEL", "PURGE", "SCENARIO")
     for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", *variables):
@@ -721,7 +724,7 @@ def keep(scenario: str, lab: str = LAB) -> None:
         )
 
 
-def molecule(log: Log, scenario: str, whole: bool = False) -> Counts:
+def molecule(log: Log, scenario: str, whole: bool = False, file: str = "") -> Counts:
     hosts = SCENARIOS / scenario / "vars" / "hosts.yml"
     if hosts.is_file():
         return molecule_with_own_lab(log, scenario, hosts)
@@ -733,7 +736,7 @@ def molecule(log: Log, scenario: str, whole: bool = False) -> Counts:
         install(log)
         env["ANSIBLE_COLLECTIONS_PATH"] = str(INSTALLED)
     if whole:
-        env["VIRTNET_TEST_MATRIX"] = "whole"
+        env |= {"VIRTNET_TEST_MATRIX": "whole", "VIRTNET_TEST_FILE": file}
     elif scenario in ONE_HOST:
         env["VIRTNET_TEST_INVENTORY"] = inventory_with(ONE_HOST[scenario])
     if measured:
@@ -940,10 +943,13 @@ def all_steps() -> list[Step]:
             long = name in LONG_SCENARIOS
             says, limit = f"scenario {name} on the hosts", LIMITS.get(name, 1500)
             steps.append(Step(f"molecule-{name}", says, run, 300, ("molecule",), full=long, lab=True, limit=limit))
-            if name in MATRICES:
-                run = functools.partial(molecule, scenario=name, whole=True)
-                says, limit = f"the whole matrix of scenario {name}", MATRICES[name]
-                steps.append(Step(f"matrix-{name}", says, run, limit // 2, ("molecule",), full=True, lab=True, limit=limit))
+            files = [path.stem for path in sorted(folder.parent.glob("tests/test_*.py"))] if name in PARTED else [""]
+            for file in files if name in MATRICES else []:
+                run = functools.partial(molecule, scenario=name, whole=True, file=file)
+                says, limit = f"the whole matrix of scenario {name}" + (f", {file}.py" if file else ""), MATRICES[name]
+                step = "-".join(["matrix", name, *filter(None, [file.removeprefix("test_")])])
+                groups = ("molecule", f"matrix-{name}") if file else ("molecule",)
+                steps.append(Step(step, says, run, limit // 2 // len(files), groups, full=True, lab=True, limit=limit))
     if any((ROOT / "tests/integration").glob("**/test_*.py")):
         steps.append(Step("integration", "tests/integration on the hosts", lab_tests, 120, ("lab",), lab=True, limit=1500))
     steps.append(Step("lab-down", "remove the hosts, look for leftovers", lab_down, 15, ("lab",), lab=True, limit=300))
@@ -1091,6 +1097,8 @@ class Runner:
             if self.options.resume and step.name in self.remembered:
                 self.results[step.name] = Counts(*self.remembered[step.name])
                 self.say(step, "ok", f"{self.results[step.name]} (from an earlier run)")
+                with contextlib.suppress(OSError):
+                    print("".join(f"    | {line}\n" for line in tables((LOGS / f"{step.name}.log").read_text())), end="")
             else:
                 todo.append(step)
         if not any(step.lab and step.name not in INFRASTRUCTURE for step in todo) and not self.options.only:
