@@ -83,7 +83,7 @@ def gather(host, names=None, macs=None):
         routes.setdefault(row.get("dev"), []).append(row)
     for row in rows[1]:
         addresses[row.get("ifname")] = [one for one in row.get("addr_info", ()) if "local" in one]
-    manager = persist.choose(host, "auto")
+    manager = persist.for_a_look(host)
     manager.gather()
     networkd, of_libvirt = manager.managed(), _bridges_of_libvirt()
     wanted = [

@@ -119,6 +119,41 @@ def test_libvirt_hangs(host, modules, snapshot, table, lan, hangs):
     table("daemons that do not answer", [f"{f'libvirtd hangs {hangs}':20} {case.module:16} told as an error: survived"])
 
 
+def test_networkd_is_down_for_seconds(host, modules, snapshot, table):
+    """Its restart is waited for: a module that took it for not there would not tell it, and it would bring back what is gone."""
+    case, wait = CASES["interfaces"], "/run/systemd/system/systemd-networkd.service.d"
+    for command in case.before:
+        host.run_test(command)
+    try:
+        before = snapshot()
+        host.run_test(f"mkdir -p {wait}; printf '[Service]\\nRestartSec=3\\n' > {wait}/flt.conf; systemctl daemon-reload")
+        for wanted in [*case.steps, case.absent]:
+            host.run_test("systemctl kill -s KILL systemd-networkd; sleep 0.2; systemctl is-active systemd-networkd | grep ^activat")
+            result = modules.run(case.module, **wanted)
+            assert result["manager"] == "networkd"
+            wait_for_daemons(host)
+            assert not modules.run(case.module, **wanted)["changed"]
+        host.run_test(f"rm -r {wait}; systemctl daemon-reload")
+        assert left(before, snapshot) == []
+        # Stopped by somebody, with what we keep there: nothing is done behind its back, for its next start would undo it.
+        modules.run(case.module, **case.steps[0])
+        host.run_test("systemctl stop systemd-networkd.socket systemd-networkd.service")
+        told = modules.refused(case.module, **case.absent)
+        assert "systemd-networkd.service does not run, and keeps links of ours" in told
+        assert [one["name"] for one in modules.run("host_iface_info", names=["fltveth"])["interfaces"]] == ["fltveth"]
+        host.run_test("systemctl start systemd-networkd.socket systemd-networkd.service")
+        wait_for_daemons(host)
+        taken_back(case, modules, case.absent)
+        assert left(before, snapshot) == []
+    finally:
+        host.run(f"rm -rf {wait}; systemctl daemon-reload; systemctl start systemd-networkd.socket systemd-networkd.service")
+        wait_for_daemons(host)
+        modules(case.module, **case.absent)
+        for command in case.after:
+            host.run(command)
+    table("daemons that do not answer", [f"{'networkd down':20} {case.module:16} waited for, or told as an error: survived"])
+
+
 #: libvirt's backend nftables needs actions of tc that not every kernel has; rules as it makes them, for the networks of the test.
 LIKE_NFTABLES = (
     "nft -f - <<'END'\ntable ip libvirt_network {\n chain guest_output {\n  iif flt2 counter reject\n }\n"

@@ -6,11 +6,19 @@
 
 from __future__ import annotations
 
+import glob
 import json
+import time
 
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import Unsupported
-from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import networkd, networkmanager, units
+from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist import (
+    networkd,
+    networkd_files,
+    networkmanager,
+    networkmanager_files,
+    units,
+)
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist.ifupdown import Ifupdown
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist.networkd import Networkd
 from ansible_collections.virtnet.kvm.plugins.module_utils.links.persist.networkmanager import NetworkManager
@@ -97,6 +105,15 @@ MANAGERS = {
     "ifupdown": (Ifupdown, "networking.service"),
 }
 
+#: systemd's states of a unit that is on its way to another, and for how long that is waited for.
+_BETWEEN = {"activating", "deactivating"}
+SETTLES_S = 15
+#: What we write for a manager.
+_OUR_FILES = {
+    "networkd": f"{networkd_files.FOLDER}/{networkd_files.PREFIX}*",
+    "NetworkManager": f"{networkmanager_files.FOLDER}/{networkmanager_files.PREFIX}*",
+}
+
 _DEVICES = "/run/NetworkManager/devices"
 
 
@@ -118,10 +135,29 @@ def _keeper(name, index):
 
 def _in_use(host):
     """Return the names of the managers that are in use here."""
-    daemons = [name for name in MANAGERS if name != "ifupdown"]
-    _rc, out, _err = host.run(["systemctl", "is-active", *(MANAGERS[name][1] for name in daemons)], check=False)
-    found = [name for name, state in zip(daemons, out.split()) if state == "active"]
+    units_of = {name: unit for name, (_class, unit) in MANAGERS.items() if name != "ifupdown"}
+    deadline = time.monotonic() + SETTLES_S
+    while True:
+        _rc, out, _err = host.run(["systemctl", "is-active", *units_of.values()], check=False)
+        states = dict(zip(units_of, out.split()))
+        # One that has just been killed, or is restarted, is as much in use as before.
+        if not _BETWEEN & set(states.values()) or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    found = [name for name, state in states.items() if state in {"active", "reloading", *_BETWEEN}]
     return [*found, *(["ifupdown"] if Ifupdown.available(host) else [])]
+
+
+def _nobody():
+    """Return that nothing brings links back; raise where a manager that is down has files of ours for its next start."""
+    for name, pattern in _OUR_FILES.items():
+        if glob.glob(pattern):
+            unit = MANAGERS[name][1]
+            raise Unsupported(
+                f"{unit} does not run, and keeps links of ours", option="manager",
+                cure=f"Start it (systemctl status {unit}), or say manager: none for a change until the next boot.",
+            )
+    return NoManager()
 
 
 def _of_the_uplink(host):
@@ -145,10 +181,18 @@ def choose(host, wanted):
         if len(used) > 1:
             uplink = _of_the_uplink(host)
             wanted = uplink if uplink in used else wanted
-        return MANAGERS[wanted][0](host) if used else NoManager()
+        return MANAGERS[wanted][0](host) if used else _nobody()
     if wanted not in used:
         raise Unsupported(
             f"{wanted} sets up no links here", option="manager",
             cure=f"Enable and start {MANAGERS[wanted][1]}, or say manager: none.",
         )
     return MANAGERS[wanted][0](host)
+
+
+def for_a_look(host):
+    """Return the manager that C(auto) chooses, for who only looks."""
+    try:
+        return choose(host, "auto")
+    except Unsupported:
+        return NoManager()
