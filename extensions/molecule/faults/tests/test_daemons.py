@@ -128,7 +128,8 @@ def test_networkd_is_down_for_seconds(host, modules, snapshot, table):
         before = snapshot()
         host.run_test(f"mkdir -p {wait}; printf '[Service]\\nRestartSec=3\\n' > {wait}/flt.conf; systemctl daemon-reload")
         for wanted in [*case.steps, case.absent]:
-            host.run_test("systemctl kill -s KILL systemd-networkd; sleep 0.2; systemctl is-active systemd-networkd | grep ^activat")
+            kill = "systemctl kill -s KILL systemd-networkd; sleep 0.2"
+            host.run_test(f"{kill}; systemctl is-active systemd-networkd | grep ^activating")
             result = modules.run(case.module, **wanted)
             assert result["manager"] == "networkd"
             wait_for_daemons(host)
