@@ -7,10 +7,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, MissingDependency
+
+#: What open(2) and fallocate(2) say where a file system has no files without a name, or the folder is not there.
+_NO_TELLING = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
 
 
 def read(path):
@@ -149,3 +153,23 @@ def remove_empty_folders(path, top):
         except OSError:
             return
         path = os.path.dirname(path)
+
+
+def claim_room(folder, sizes):
+    """Raise OSError if a folder takes no new files of these sizes, in bytes; nothing is left of the try (open(2), O_TMPFILE).
+
+    Where the file system cannot tell, nothing is said.
+    """
+    held = []
+    try:
+        for size in sizes:
+            try:
+                held.append(os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600))
+                os.posix_fallocate(held[-1], 0, size)
+            except OSError as error:
+                if error.errno in _NO_TELLING:
+                    return
+                raise
+    finally:
+        for handle in held:
+            os.close(handle)

@@ -46,13 +46,14 @@ def first_wrong(spec, given):
 
 def _in_options(spec, given, path, subject):
     names = set(spec).union(*(rule.get("aliases", ()) for rule in spec.values()))
-    for key in given:
-        # What Ansible itself gives to a module begins like that.
-        if key not in names and not (not path and str(key).startswith("_ansible")):
-            close = difflib.get_close_matches(str(key), names, n=1)
-            known = f"Of {len(names)} options these" if len(names) > 1 else "This"
-            cure = f"Did you mean {close[0]}?" if close else f"{known} can be set: {', '.join(sorted(names))}."
-            return InvalidInput("there is no such option", option=f"{path}{key}", subject=subject, cure=cure)
+    # What Ansible itself gives to a module begins with its name.
+    unknown = [str(key) for key in given if key not in names and not (not path and str(key).startswith("_ansible"))]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], names, n=1)
+        known = f"Of {len(names)} options these" if len(names) > 1 else "This"
+        cure = f"Did you mean {close[0]}?" if close else f"{known} can be set: {', '.join(sorted(names))}."
+        others = f", nor {', '.join(unknown[1:])}" if unknown[1:] else ""
+        return InvalidInput(f"there is no such option{others}", option=f"{path}{unknown[0]}", subject=subject, cure=cure)
     for key, rule in spec.items():
         value = given.get(key)
         if value is None:

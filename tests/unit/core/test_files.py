@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -78,3 +79,35 @@ def test_nothing_to_write_is_nothing_done(monkeypatch):
     monkeypatch.setattr(files.os, "open", None)
     files.write_all({})
     files.remove_all([])
+
+
+def test_room_is_claimed_and_nothing_is_left(tmp_path):
+    files.claim_room(str(tmp_path), [5000, 1, 70000])
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_a_folder_without_room_is_told_of(tmp_path, monkeypatch, number):
+    before = os.listdir("/proc/self/fd")
+
+    def full(_handle, _start, size):
+        if size > 4096:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        files.claim_room(str(tmp_path), [100, 5000])
+    files.claim_room(str(tmp_path), [100])
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_file_system_that_cannot_tell_says_nothing(tmp_path, monkeypatch):
+    files.claim_room(str(tmp_path / "nowhere"), [1])
+
+    def unsupported(*_what):
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    monkeypatch.setattr(files.os, "posix_fallocate", unsupported)
+    files.claim_room(str(tmp_path), [1, 2])
+    monkeypatch.setattr(files.os, "open", unsupported)
+    files.claim_room(str(tmp_path), [1])

@@ -47,6 +47,7 @@ WRONG_IN_LAB = [
 WRONG = [
     *((NETWORKS, networks({**LAB, **more}), f"networks[0].{option}: lab: {says}") for more, option, says in WRONG_IN_LAB),
     (NETWORKS, networks(LAB, {**LAB, "adresses": 1}), f"networks[1].adresses: lab: {NO_SUCH} Did you mean addresses?"),
+    (NETWORKS, networks({**LAB, "mtuu": 1, "x": 2}), "networks[0].mtuu: lab: there is no such option, nor x. Did you mean mtu?"),
     (NETWORKS, networks(LAB, {"model": "nat"}), "networks[1].name: it is required, and missing. Give it."),
     (NETWORKS, {}, "networks: it is required, and missing. Give it."),
     (NETWORKS, networks(LAB, 7), "networks[1]: it must be of type dict, not int"),
