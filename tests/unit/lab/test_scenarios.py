@@ -84,8 +84,7 @@ def test_own(host, table):
 """
 
 
-def test_a_table_is_printed_once_for_hosts_that_have_the_same(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(SCENARIOS.parents[1] / "tests")
+def test_a_table_is_printed_once_for_hosts_that_have_the_same(tmp_path):
     lines = lines_of(
         tmp_path, TABLES, "--hosts=ansible://all", "--ansible-inventory=inventory", "-n", "2", "--dist", "each"
     )
