@@ -52,7 +52,7 @@ test-full: ## What takes longer too; ARGS='--resume', '--shard 1/3'
 	@tests/run --full $(test_args)
 
 coverage: ## How much of module_utils the unit tests run; SCENARIO=nat,modules: and modules on hosts
-	@tests/run --full --coverage $(test_args)
+	@tests/run --only coverage --coverage $(test_args)
 
 faults: ## Break it on purpose: modules killed after each effect, daemons and disks that fail, 200 cycles
 	@tests/run --full $(if $(findstring --only,$(ARGS)),,--only matrix-faults) $(ARGS)

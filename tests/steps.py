@@ -969,7 +969,7 @@ def choose(options: argparse.Namespace) -> list[Step]:
     if options.only:
         steps = [step for step in steps if step.wanted(options.only, options.full)]
     elif not options.full:
-        steps = [step for step in steps if not step.full]
+        steps = [step for step in steps if not step.full or (options.coverage and step.name == "coverage")]
     steps = [step for step in steps if step.name not in options.skip and not set(step.groups) & set(options.skip)]
     if options.shard:
         steps = share(steps, *options.shard)
@@ -1148,7 +1148,7 @@ class Runner:
             print("\n".join(f"    | {line}" for line in lines))
         if failed:
             print(f"failed: {', '.join(failed)}")
-        if measured and not failed:
+        if measured and self.results.get("coverage", Counts()).passed:
             print_coverage()
         print("".join(f"{line}\n" for line in kept) + str(total))
         return 1 if total.failed or not total.passed else 0
@@ -1176,7 +1176,7 @@ def main() -> int:
     parser.add_argument("--skip", type=names, default=[], metavar="NAME,…", help="all but these steps or groups")
     parser.add_argument("--scenario", type=names, default=[], metavar="NAME,…", help="these scenarios: nat is step molecule-nat")
     parser.add_argument("--quick", action="store_true", help="the group quick, its unit tests on all processors")
-    parser.add_argument("--coverage", action="store_true", help="how much of module_utils units and --scenario run")
+    parser.add_argument("--coverage", action="store_true", help="how much of module_utils the units, and modules on hosts, run")
     parser.add_argument("--keep", action="store_true", help="leave the hosts of a scenario that fails as they are, and end there")
     parser.add_argument("--full", action="store_true", help="what takes longer, too")
     parser.add_argument("--shard", type=shard, metavar="i/n", help="the i-th of n parts")
@@ -1187,7 +1187,6 @@ def main() -> int:
     options = parser.parse_args()
     options.only += [f"molecule-{name}" for name in options.scenario] + (["quick"] if options.quick else [])
     if options.coverage:
-        options.only += ["coverage"]
         measured.append(0)
         shutil.rmtree(BUILD / "coverage-hosts", ignore_errors=True)
     if options.keep:
