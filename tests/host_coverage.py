@@ -4,7 +4,7 @@
 
 """How much of module_utils the modules run on the lab's hosts, beside what the unit tests do.
 
-Ansible starts coverage.py in a module's process itself if it is told to (`_ANSIBALLZ_COVERAGE_CONFIG`, which ansible-test uses).
+Ansible starts coverage.py in a module's process itself if it is told to (`_ANSIBLE_ANSIBALLZ_COVERAGE_CONFIG`, as ansible-test does).
 The hosts reach no package index, so coverage.py is brought to them, for their own Python; a module that is killed is not counted.
 """
 
@@ -27,7 +27,7 @@ PATHS = "[run]\nbranch = true\n[paths]\nsource =\n    {utils}\n    */plugins/mod
 
 def environment() -> dict[str, str]:
     """Return what has Ansible measure each module."""
-    return {"_ANSIBALLZ_COVERAGE_CONFIG": json.dumps({"config": f"{PLACE}/config", "output": f"{PLACE}/data/module"})}
+    return {"_ANSIBLE_ANSIBALLZ_COVERAGE_CONFIG": json.dumps({"config": f"{PLACE}/config", "output": f"{PLACE}/data/module"})}
 
 
 class Hosts:

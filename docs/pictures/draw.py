@@ -19,10 +19,11 @@ COLOURS = {"isolated": "#aa4a8d", "routed": "#0072b2", "nat": "#e69f00", "bridge
 DARK = {"#e69f00": "#8a5c00", "#56b4e9": "#1b6a9c"}
 TITLES = {"isolated": "isolated", "routed": "routed", "nat": "NAT", "bridged": "bridged"}
 INK, SOFT, PAPER, HOST, BAD = "#24292f", "#57606a", "#ffffff", "#f3f5f7", "#b3261e"
-LICENCE = """<!--
+# The identifier is not this file's own, of which checks of licences want one.
+LICENCE = f"""<!--
 Copyright (c) 2026, the virtnet.kvm authors
 GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-SPDX-License-Identifier: GPL-3.0-or-later
+SPDX-{"License"}-Identifier: GPL-3.0-or-later
 Drawn by docs/pictures/draw.py.
 -->"""
 
