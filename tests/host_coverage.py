@@ -4,7 +4,7 @@
 
 """How much of module_utils the modules run on the lab's hosts, beside what the unit tests do.
 
-Ansible starts coverage.py in a module's process itself if it is told to (`_ANSIBLE_ANSIBALLZ_COVERAGE_CONFIG`, as ansible-test does).
+Ansible starts coverage.py in a module's process itself (`_ANSIBLE_ANSIBALLZ_COVERAGE_CONFIG`), as ansible-test has it do.
 The hosts reach no package index, so coverage.py is brought to them, for their own Python; a module that is killed is not counted.
 """
 
