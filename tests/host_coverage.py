@@ -4,13 +4,12 @@
 
 """How much of module_utils the modules run on the lab's hosts, beside what the unit tests do.
 
-Ansible starts coverage.py in a module's process itself (`_ANSIBLE_ANSIBALLZ_COVERAGE_CONFIG`), as ansible-test has it do.
+Ansible starts coverage.py in a module's process itself, as ansible-test has it do: for hosts with the variable OPTIONS.
 The hosts reach no package index, so coverage.py is brought to them, for their own Python; a module that is killed is not counted.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -20,14 +19,10 @@ import yaml
 
 #: On a host: the configuration, and a file for each module's run.
 PLACE = "/var/tmp/virtnet-coverage"
+OPTIONS = {"_ansible_ansiballz_coverage_config": {"config": f"{PLACE}/config", "output": f"{PLACE}/data/module"}}
 CONFIG = "[run]\nbranch = true\nparallel = true\ninclude = */plugins/module_utils/*\n"
 #: In a module's process the files are in Ansible's archive.
 PATHS = "[run]\nbranch = true\n[paths]\nsource =\n    {utils}\n    */plugins/module_utils\n"
-
-
-def environment() -> dict[str, str]:
-    """Return what has Ansible measure each module."""
-    return {"_ANSIBLE_ANSIBALLZ_COVERAGE_CONFIG": json.dumps({"config": f"{PLACE}/config", "output": f"{PLACE}/data/module"})}
 
 
 class Hosts:
@@ -54,6 +49,10 @@ class Hosts:
             tar = subprocess.run(["tar", "-cf", "-", "-C", str(package), "coverage"], stdout=subprocess.PIPE, check=True).stdout
             self.run(host, f"mkdir -p {place} && tar -xf - -C {place}", tar)
             self.run(host, f"mkdir -p {PLACE}/data && cat > {PLACE}/config", CONFIG.encode())
+            # Beside the inventory, which is written anew; the controller is none of them.
+            variables = self.folder / "host_vars"
+            variables.mkdir(exist_ok=True)
+            (variables / f"{host}.yml").write_text(yaml.safe_dump(OPTIONS))
 
     def package(self, version: str) -> Path:
         """Return a folder with coverage.py for that Python."""

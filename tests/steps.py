@@ -683,8 +683,7 @@ def lab_program(*arguments: str, lab: str = LAB) -> list[str]:
 
 def molecule_environment(scenario: str) -> dict[str, str]:
     """A folder of its own for each scenario: with a shared one Molecule prepares only the first."""
-    env = {"MOLECULE_EPHEMERAL_DIRECTORY": str(BUILD / "molecule" / LAB / scenario)}
-    return env | host_coverage.environment() if measured and scenario != "default" else env
+    return {"MOLECULE_EPHEMERAL_DIRECTORY": str(BUILD / "molecule" / LAB / scenario)}
 
 
 def lab_image(log: Log) -> None:
