@@ -21,8 +21,8 @@ import yaml
 PLACE = "/var/tmp/virtnet-coverage"
 OPTIONS = {"_ansible_ansiballz_coverage_config": {"config": f"{PLACE}/config", "output": f"{PLACE}/data/module"}}
 CONFIG = "[run]\nbranch = true\nparallel = true\ninclude = */plugins/module_utils/*\n"
-#: In a module's process the files are in Ansible's archive.
-PATHS = "[run]\nbranch = true\n[paths]\nsource =\n    {utils}\n    */plugins/module_utils\n"
+#: In a module's process the files are in Ansible's archive, which has some that Ansible makes up.
+PATHS = "[run]\nbranch = true\n[paths]\nsource =\n    {utils}\n    */plugins/module_utils\n[report]\nignore_errors = true\n"
 
 
 class Hosts:
