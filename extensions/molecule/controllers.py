@@ -28,8 +28,9 @@ def controller(host, module, arguments, check=False, **variables):
     inventory = host.backend.ansible_runner.inventory_file
     command = ["ansible", host.backend.host, "-i", inventory, "-m", f"virtnet.kvm.{module}", "-a", json.dumps(arguments)]
     # A connection of its own, for the tests' commands must not find it cut; and one that lasts through a silence of the host's.
-    # The lab finds it by its name, and ends it with the host.
-    own = {"ansible_control_path": f"%(directory)s/%%h-own{os.getpid()}", "ansible_ssh_extra_args": "-o ServerAliveInterval=30"}
+    # The lab finds it by its name, and ends it with the host. Another user has another.
+    path = f"%(directory)s/%%h-%%r-own{os.getpid()}"
+    own = {"ansible_control_path": path, "ansible_ssh_extra_args": "-o ServerAliveInterval=30"}
     command += ["-e", json.dumps({**own, **variables}), *(["--check"] if check else [])]
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
     process = subprocess.Popen(

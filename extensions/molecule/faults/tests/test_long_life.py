@@ -18,13 +18,14 @@ KINDS = ["networks", "policies", "rules", "taps", "bridges", "interfaces", "forw
 CHANCE_KIB = 6000
 #: The same calls to libvirt as a cycle of networks has, by its own bindings: what it grows by is its own.
 LOOP = """
-import libvirt, sys
+import libvirt, sys, uuid
 libvirt.registerErrorHandler(lambda context, error: None, None)
 for cycle in range(int(sys.argv[1])):
     connection = libvirt.open("qemu:///system")
     for number, mode in ((1, "<forward mode='nat'/>"), (2, ""), (3, "<forward mode='open'/>")):
         xml = (
-            f"<network><name>fltc{number}</name>{mode}<bridge name='fltc{number}' stp='off' delay='0'/>"
+            f"<network><name>fltc{number}</name><uuid>{uuid.uuid5(uuid.NAMESPACE_DNS, mode)}</uuid>{mode}"
+            f"<bridge name='fltc{number}' stp='off' delay='0'/>"
             f"<ip address='10.88.{number}.1' prefix='24'><dhcp>"
             f"<range start='10.88.{number}.100' end='10.88.{number}.200'/></dhcp></ip></network>"
         )

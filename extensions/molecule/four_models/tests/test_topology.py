@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
 
+import controller_tools
 import pytest
 import testinfra
 
@@ -24,13 +24,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def graphviz():
-    """Graphviz on the controller, as the tools of the lab are there: installed where it is missing."""
-    if shutil.which("dot") is None:
-        apt = ["apt-get", "-qq", "-y", "-o", "DPkg::Lock::Timeout=300"]
-        subprocess.run([*apt, "update"], check=False, capture_output=True)
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run([*apt, "install", "--no-install-recommends", "graphviz"], check=True, capture_output=True, env=environment)
+def with_graphviz():
+    controller_tools.install_graphviz()
 
 
 class Picture:

@@ -19,6 +19,7 @@ import subprocess
 import textwrap
 from pathlib import Path
 
+import controller_tools
 import pytest
 import yaml
 
@@ -99,6 +100,8 @@ def test_the_readmes_examples(role, run):
     told = needs(role)
     if "leave_out" in told:
         pytest.skip(told["leave_out"])
+    if role == "topology":
+        controller_tools.install_graphviz()
     examples, settings = blocks(role), told.get("blocks", {})
     assert examples, "a README needs an example"
     assert set(settings) <= {block.name for block in examples}, "needs has blocks that the README has not"
