@@ -111,3 +111,17 @@ def test_a_file_system_that_cannot_tell_says_nothing(tmp_path, monkeypatch):
     files.claim_room(str(tmp_path), [1, 2])
     monkeypatch.setattr(files.os, "open", unsupported)
     files.claim_room(str(tmp_path), [1])
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+def test_who_may_not_write_there_learns_nothing(tmp_path, monkeypatch, user):
+    def refused(*_what):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(files.os, "open", refused)
+    monkeypatch.setattr(files.os, "geteuid", lambda: user)
+    if user:
+        files.claim_room(str(tmp_path), [1])
+    else:
+        with pytest.raises(PermissionError):
+            files.claim_room(str(tmp_path), [1])
