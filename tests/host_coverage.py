@@ -54,6 +54,10 @@ class Hosts:
             variables.mkdir(exist_ok=True)
             (variables / f"{host}.yml").write_text(yaml.safe_dump(OPTIONS))
 
+    def leave_alone(self) -> None:
+        """Have nothing measured on the hosts until they are prepared again."""
+        shutil.rmtree(self.folder / "host_vars", ignore_errors=True)
+
     def package(self, version: str) -> Path:
         """Return a folder with coverage.py for that Python."""
         place = self.build / f"coverage-{version}"
