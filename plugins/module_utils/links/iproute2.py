@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import json
+import os
 import re
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -151,7 +152,8 @@ def _batch(host, tool, lines, what, subject, force, begin):
     match = re.search(r"Command failed -:(\d+)", err)
     line = int(match.group(1)) - 1 if match else 0
     reason = re.sub(r"\s*Command failed -:\d+\s*", "", err or out).strip() or "no message"
+    cure = "This needs root. Set become: true." if os.geteuid() != 0 and "not permitted" in reason else None
     raise CommandFailed(
-        f"{what} failed: {reason}", subject, cmd=[tool, *(lines[line].split() if line < len(lines) else ())], rc=rc,
+        f"{what} failed: {reason}", subject, None, cure, cmd=[tool, *(lines[line].split() if line < len(lines) else ())], rc=rc,
         stderr=err, line=begin + line,
     )

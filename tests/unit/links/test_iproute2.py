@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import iproute2
 
 
@@ -14,7 +15,7 @@ class Host:
     def __init__(self, rc=0, out="", err=""):
         self.answer, self.asked = (rc, out, err), []
 
-    def run(self, command, check=True):
+    def run(self, command, data=None, check=True):
         assert not check
         self.asked.append(command)
         return self.answer
@@ -44,3 +45,12 @@ def test_a_source_belongs_to_the_link_that_it_came_by(given, words):
     host = Host(0, "[{}]")
     iproute2.way_to(host, "192.0.2.7", *given)
     assert host.asked == [["ip", "-j", "route", "get", "192.0.2.7", *words]]
+
+
+@pytest.mark.parametrize(("user", "cure"), [(1000, "This needs root. Set become: true."), (0, None)])
+def test_who_may_not_is_told_to_become_root(monkeypatch, user, cure):
+    monkeypatch.setattr(iproute2.os, "geteuid", lambda: user)
+    refused = Host(1, "", "ioctl(TUNSETIFF): Operation not permitted\nCommand failed -:2\n")
+    with pytest.raises(CommandFailed) as caught:
+        iproute2.batch(refused, ["link set lo up", "tuntap add dev t0 mode tap"], "setting up the link")
+    assert (caught.value.cure, caught.value.details["line"]) == (cure, 1)
