@@ -320,10 +320,12 @@ def converge(room, host, check_mode):
         "diff": {"before": before, "after": after},
     }
     result.update(room.extra(after))
+    if plan.unmet:
+        result["unmet"] = [str(error) for error in plan.unmet]
     if armed is not None:
         # The action plugin says so, once it has come in anew.
         result["guard"].update(state="pending", token=armed.token)
-    return result, plan.warnings + [str(error) for error in plan.unmet]
+    return result, plan.warnings + result.get("unmet", [])
 
 
 def _given(value):

@@ -56,7 +56,7 @@ class Plan:
 
     C(unmet) holds errors about what must be there first (a network, a package) and may come from a task before this
     one: a real run stops at the first of them, before anything is touched; check mode, where that task did nothing,
-    warns of them.
+    warns of them, and returns them for who rehearses a real run.
     """
 
     after: dict

@@ -242,6 +242,13 @@ bgp:
       vnis: []
       running: true
       persistent: true
+unmet:
+  description: In check mode, what must be there first and may come from a task before. A real run ends with the first of them.
+  returned: in check mode, when there is any
+  type: list
+  elements: str
+  sample:
+    - "FRR: not installed: frr, frr-pythontools. Install it, or run the role virtnet.kvm.route_exchange."
 actions:
   description: What was done, or in check mode would be.
   returned: success

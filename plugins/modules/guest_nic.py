@@ -250,6 +250,13 @@ nics:
           description: Name of the libvirt network.
           type: str
           returned: always
+unmet:
+  description: In check mode, what must be there first and may come from a task before. A real run ends with the first of them.
+  returned: in check mode, when there is any
+  type: list
+  elements: str
+  sample:
+    - "nics[0].network: web: the host has no libvirt network lan. Declare it with virtnet.kvm.virt_net_model first."
 actions:
   description: The plan, one element for each operation, in order.
   returned: success

@@ -352,6 +352,13 @@ accelerator_reason:
   type: str
   returned: unless all guests are absent
   sample: a guest with KVM did not come up within 4 s
+unmet:
+  description: In check mode, what must be there first and may come from a task before. A real run ends with the first of them.
+  returned: in check mode, when there is any
+  type: list
+  elements: str
+  sample:
+    - "guests[0].nics[0].network: vm0: the host has no libvirt network lan. Declare it with virtnet.kvm.virt_net_model first."
 actions:
   description: The plan, in its order.
   type: list

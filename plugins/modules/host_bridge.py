@@ -363,6 +363,13 @@ guard:
           controller, which had lost the connection; C(late), the timer was lost.
       type: str
       returned: when it was
+unmet:
+  description: In check mode, what must be there first and may come from a task before. A real run ends with the first of them.
+  returned: in check mode, when there is any
+  type: list
+  elements: str
+  sample:
+    - "bridges[0].ports[0]: br0: there is no link eth1. See ip link."
 actions:
   description: The plan, one element for each operation, in order.
   returned: success

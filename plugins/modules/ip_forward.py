@@ -100,6 +100,13 @@ forwarding:
   sample:
     - {family: ipv4, interface: null, running: true, persistent: true}
     - {family: ipv6, interface: null, running: true, persistent: true, accept_ra: {eth0: {running: 2, persistent: true}}}
+unmet:
+  description: In check mode, what must be there first and may come from a task before. A real run ends with the first of them.
+  returned: in check mode, when there is any
+  type: list
+  elements: str
+  sample:
+    - "interfaces[0]: eth1: there is no link of that name. See ip link."
 actions:
   description: What was done, or in check mode would be.
   returned: success

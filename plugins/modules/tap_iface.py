@@ -190,6 +190,13 @@ manager:
   returned: success
   type: str
   sample: networkd
+unmet:
+  description: In check mode, what must be there first and may come from a task before. A real run ends with the first of them.
+  returned: in check mode, when there is any
+  type: list
+  elements: str
+  sample:
+    - "taps[0].bridge: tap0: there is no bridge br0. Make it with virtnet.kvm.host_bridge."
 actions:
   description: The plan, one element for each operation, in order.
   returned: success

@@ -46,7 +46,7 @@ class Walk(Seen):
             self.sends(end)
             return
         self.lives(end)
-        self.wired(end, end is self.src and bool(self.visits(end["host"], ASK)))
+        self.wired(end, self.got_through(ASK))
         if end["address"] is None:
             self.stop(
                 end["host"],
@@ -82,7 +82,7 @@ class Walk(Seen):
         self.ok(end["host"], end["process"], f"runs; {nic['dev'] or nic['mac']} has {end['address'] or 'no address'}")
 
     def wired(self, end, passed):
-        """A guest's tap and bridge, as they are; what is wrong stops only what was not seen to pass."""
+        """A guest's tap and bridge, as they are; what is wrong there is the answer, wherever else it ended."""
         facts, nic = self.hosts[end["host"]], end["nic"]
         for place, text, problem in static.segment(facts, nic):
             if problem and not passed:

@@ -16,8 +16,6 @@ import shlex
 
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import MissingDependency
 
-_PROGRAMS = ("iptables", "ip6tables")
-_TABLES = ("filter", "nat", "mangle")
 _FAMILIES = ("ip", "ip6")
 _NFT_TABLE = "libvirt_network"
 _LINK_KEYS = ("iif", "oif", "iifname", "oifname")
@@ -28,16 +26,17 @@ def remove(host, link, subnets):
 
     :param subnets: texts such as C(192.168.100.0/24).
     """
-    for program in _PROGRAMS:
-        for table in _TABLES:
-            command = [program, "-w", "5", "-t", table]
-            for rule in of_iptables(_said(host, [*command, "-S"]), link, subnets):
-                host.run([*command, "-D", *rule], what="removing a rule that libvirt forgot", subject=link)
     for family in _FAMILIES:
+        program = f"{family}tables"
+        lines = of_iptables(_said(host, [f"{program}-save"]), link, subnets)
+        if lines:
+            command = [f"{program}-restore", "--noflush", "--wait=5"]
+            host.run(command, data="\n".join([*lines, ""]), what="removing rules that libvirt forgot", subject=link)
         listed = _said(host, ["nft", "-j", "-a", "list", "table", family, _NFT_TABLE])
-        for chain, handle in of_nft(json.loads(listed or "{}"), link, subnets):
-            command = ["nft", "delete", "rule", family, _NFT_TABLE, chain, "handle", str(handle)]
-            host.run(command, what="removing a rule that libvirt forgot", subject=link)
+        rules = of_nft(json.loads(listed or "{}"), link, subnets)
+        if rules:
+            lines = [f"delete rule {family} {_NFT_TABLE} {chain} handle {handle}\n" for chain, handle in rules]
+            host.run(["nft", "-f", "-"], data="".join(lines), what="removing rules that libvirt forgot", subject=link)
 
 
 def _said(host, command):
@@ -49,16 +48,19 @@ def _said(host, command):
     return out if rc == 0 else ""
 
 
-def of_iptables(listed, link, subnets):
-    """Return libvirt's rules for a bridge or its subnets of C(iptables -S), each as the arguments of C(-D)."""
+def of_iptables(saved, link, subnets):
+    """Return the lines for iptables-restore(8) that delete libvirt's rules for a bridge or its subnets, of iptables-save(8)'s."""
     found = []
-    for line in listed.splitlines():
-        words = shlex.split(line)
-        if words[:1] != ["-A"] or not words[1].startswith("LIBVIRT_"):
-            continue
-        pairs = set(zip(words, words[1:]))
-        if pairs & {("-i", link), ("-o", link)} or pairs & {("-s", subnet) for subnet in subnets}:
-            found.append(words[1:])
+    for line in saved.splitlines():
+        if line.startswith("*"):
+            table = [line]
+        elif line == "COMMIT":
+            found += [*table, line] if len(table) > 1 else []
+        elif line.startswith("-A LIBVIRT_"):
+            words = shlex.split(line)
+            pairs = set(zip(words, words[1:]))
+            if pairs & {("-i", link), ("-o", link)} or pairs & {("-s", subnet) for subnet in subnets}:
+                table.append(f"-D{line[2:]}")
     return found
 
 

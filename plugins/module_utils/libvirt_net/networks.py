@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-from ansible_collections.virtnet.kvm.plugins.module_utils import files, outage
+from ansible_collections.virtnet.kvm.plugins.module_utils import outage
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import Room
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput, Unsupported
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import (
+    configuration,
     dnsmasq,
     features,
     leftovers,
@@ -23,9 +24,6 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 
 #: Since when a running network can be marked without a restart (virNetworkSetMetadata).
 MARK_LIVE = (9, 7)
-#: Where libvirt writes the definitions, and for how many of them new files are tried; their sum is, for all.
-CONFIGURATION = "/etc/libvirt/qemu/networks"
-FILES_AT_ONCE = 64
 #: What a NIC got from its network when it was plugged in, and keeps until it is plugged in anew.
 KEPT_BY_NICS = ("virtualport", "vlan", "bandwidth", "portgroups")
 
@@ -120,6 +118,8 @@ class NetworkRoom(Room):
                 self._plan_change(plan, network, found, before[network.name])
         if self.client.unprivileged:
             self._refuse_links(plan)
+        elif not self.client.remote:
+            configuration.claim_room([op.args.get("xml", "") for op in plan.ops if op.op in ("define", "adopt", "update")])
         return plan
 
     def _refuse_links(self, plan):
@@ -410,29 +410,12 @@ class NetworkRoom(Room):
             )
 
     def baseline(self, before, plan):
-        self._claim_room(plan)
         # libvirt turns forwarding on with the first network that needs it, and never off: ip_forward takes it back.
         starts = {op.name for op in plan.ops if op.op in ("start", "create")}
         if self.client.remote or not any(plan.after[name]["forward"] in ("open", "nat") for name in starts):
             return {}
         values = {key: self.host.sysctl(key) for key in (sysctl.IPV4, sysctl.IPV6)}
         return {f"sysctl:{key}": value for key, value in values.items() if value is not None}
-
-    def _claim_room(self, plan):
-        """Refuse while libvirt could not write its files: of a running network whose definition it cannot write, it keeps none.
-
-        It says so itself (networkDefineXMLFlags in network/bridge_driver.c: such a network becomes transient). One that does
-        not run it forgets. Both end with libvirt's own restart, for the old file is still there.
-        """
-        if self.client.remote or self.client.unprivileged:
-            return
-        texts = [op.args.get("xml", "") for op in plan.ops if op.op in ("define", "adopt", "update")]
-        # It writes them indented, and each beside the old one.
-        sizes = [2 * len(text) + 4096 for text in texts]
-        try:
-            files.claim_room(CONFIGURATION, [*sizes[:FILES_AT_ONCE], *filter(None, [sum(sizes[FILES_AT_ONCE:])])])
-        except OSError as error:
-            raise files.error_of(error, f"making room for {len(texts)} networks in {CONFIGURATION}") from error
 
     # -- doing it -------------------------------------------------------------------------------------------------
 

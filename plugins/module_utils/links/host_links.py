@@ -27,13 +27,12 @@ def host_links(items, option="networks"):
 
 
 def needed_links(items, option="networks"):
-    """Return {bridges: [names], uplinks: [names], ports: [names]} that must be there already: bridges of bridged networks that
-    others make, the links on which macvtaps are to be, and those that bridges are to take in."""
+    """Return {bridges: [names], uplinks: [names]} that must be there already: bridges of bridged networks that others make, and
+    the links on which macvtaps are to be."""
     wanted = [one for one in models.parse_networks(items, option) if one.wanted and one.model == "bridged"]
     return {
         "bridges": [one.bridge for one in wanted if one.attach == "bridge" and one.uplink is None],
         "uplinks": [one.uplink for one in wanted if one.attach == "macvtap" and one.uplink is not None],
-        "ports": [one.uplink for one in wanted if one.attach == "bridge" and one.uplink is not None],
     }
 
 

@@ -71,6 +71,22 @@ def test_check_mode_touches_nothing():
     assert room.have == {"a": 1}
 
 
+def test_what_must_be_there_first_is_told_by_check_mode_and_ends_a_real_run():
+    class Lacking(Counters):
+        def plan(self, before):
+            plan = super().plan(before)
+            plan.unmet = [CommandFailed("no bridge"), CommandFailed("no link")]
+            return plan
+
+    told, warnings = engine.converge(Lacking({}, {"a": 1}), NoHost(), True)
+    assert told["unmet"] == warnings == ["no bridge", "no link"]
+    room = Lacking({}, {"a": 1})
+    with pytest.raises(CommandFailed, match="no bridge"):
+        engine.converge(room, NoHost(), False)
+    assert room.have == {}
+    assert "unmet" not in engine.converge(Counters({}, {"a": 1}), NoHost(), True)[0]
+
+
 def test_a_second_run_is_unchanged():
     room = Counters({"a": 1}, {"a": 3})
     engine.converge(room, NoHost(), False)

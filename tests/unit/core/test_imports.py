@@ -128,6 +128,7 @@ KIND = {
     "guests/tiny": "pure",
     "guests/wiring": "pure",
     "libvirt_net/client": "effects",
+    "libvirt_net/configuration": "effects",
     "libvirt_net/definition/addresses": "pure",
     "libvirt_net/definition/known": "pure",
     "libvirt_net/definition/names": "pure",

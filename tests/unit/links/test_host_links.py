@@ -122,7 +122,7 @@ def test_what_must_be_there_already():
         {"name": "direct", "model": "bridged", "attach": "macvtap", "uplink": "eth1"}, routed(),
         {"name": "gone", "model": "bridged", "bridge": "br9", "state": "absent"},
     ]  # fmt: skip
-    assert filters.needed_links(items) == {"bridges": ["br0", "vnd9298a10"], "uplinks": ["eth1"], "ports": ["eth0"]}
+    assert filters.needed_links(items) == {"bridges": ["br0", "vnd9298a10"], "uplinks": ["eth1"]}
     with pytest.raises(AnsibleFilterError, match="needed_links: .*colour"):
         filters.needed_links([bridged(colour="red")])
 

@@ -249,6 +249,18 @@ CASES = {
 }
 
 
+def test_the_wrong_bridge_is_the_answer_wherever_the_packet_ends(bench):
+    """A guest that knows its gateway's MAC address sends to it in any bridge, where other rules refuse what it says."""
+    tap, case = bench.tap("vm0"), CASES["tap in another bridge"]
+    assert bench.explain("vm0", "vm2")["reaches"]
+    with bench.broken(*(text.format(tap0=tap) for text in (case.breaking, case.mending))):
+        told = bench.explain("vm0", "vm2")
+    lines = "\n".join(told["lines"])
+    assert told["stopped"]["where"] == tap, lines
+    assert "explbr3" in told["stopped"]["what"], lines
+    assert f"ip link set {tap} master explbr1" in told["cure"], lines
+
+
 def asked(bench, case):
     question = tuple(bench.name if word == "HOST" else word for word in case.question)
     if any(word == "arp" for word in (case.says,)):

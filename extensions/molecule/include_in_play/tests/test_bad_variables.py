@@ -63,7 +63,7 @@ ROWS = [
         "networks[0].bridge: badnet: the link eth0 is there already and is not a bridge of this network. Choose another name",
     ),
     ("net_bridged", {"net_bridged_networks": [net()]}, "There is no bridge badbr. Name the uplink that it shall take in"),
-    ("net_bridged", {"net_bridged_networks": [net(uplink="eth9")]}, "There is no link eth9 that a bridge could take in. See"),
+    ("net_bridged", {"net_bridged_networks": [net(uplink="eth9")]}, "bridges[0].ports[0]: badbr: there is no link eth9. See ip"),
     (
         "net_bridged",
         {"net_bridged_networks": [NET]},
