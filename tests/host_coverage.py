@@ -41,7 +41,7 @@ class Hosts:
         return subprocess.run(argv, input=data, stdout=subprocess.PIPE, check=True).stdout
 
     def prepare(self) -> None:
-        """Bring coverage.py to each host that lacks it."""
+        """Bring coverage.py to the hosts, and have their modules measured."""
         for host in self.names():
             ask = "import site, sys; print(*sys.version_info[:2], site.getsitepackages()[0])"
             major, minor, place = self.run(host, f'python3 -c "{ask}"').decode().split()
@@ -81,12 +81,10 @@ def combine(python: list[str], build: Path, utils: Path) -> str:
     """Put what the units and the hosts ran together; return coverage.py's table, the least covered first."""
     config, data = build / "coverage-paths", build / "coverage-all"
     config.write_text(PATHS.format(utils=utils))
-    units = build / "coverage"
-    found = [str(path) for path in sorted((build / "coverage-hosts").rglob("module=*"))]
-    shutil.copy(units, build / "coverage-units")
+    found = [str(path) for path in [build / "coverage", *sorted((build / "coverage-hosts").rglob("module=*"))]]
     coverage = [*python, "-m", "coverage"]
     options = [f"--rcfile={config}", f"--data-file={data}"]
-    subprocess.run([*coverage, "combine", *options, "--keep", "-q", str(build / "coverage-units"), *found], check=True)
+    subprocess.run([*coverage, "combine", *options, "--keep", "-q", *found], check=True)
     return subprocess.run(
         [*coverage, "report", *options, "--sort=cover", "--skip-empty"], check=True, stdout=subprocess.PIPE, text=True
     ).stdout

@@ -707,10 +707,6 @@ def lab_up(log: Log, anew: bool = True) -> None:
 measured: list[int] = []
 
 
-def measured_hosts(lab: str) -> host_coverage.Hosts:
-    return host_coverage.Hosts(lab, BUILD, [sys.executable, "-m", "pip"])
-
-
 # A scenario that failed may have left the hosts in any state: the next one gets new ones.
 spoilt = threading.Event()
 # With --keep they are for somebody to look at, and nothing runs on them any more.
@@ -742,12 +738,14 @@ def molecule(log: Log, scenario: str, whole: bool = False, file: str = "") -> Co
         env |= {"VIRTNET_TEST_MATRIX": "whole", "VIRTNET_TEST_FILE": file}
     elif scenario in ONE_HOST:
         env["VIRTNET_TEST_INVENTORY"] = inventory_with(ONE_HOST[scenario])
-    measuring = bool(measured) and scenario not in REMAKES_HOSTS
-    if measured:
-        (measured_hosts(LAB).prepare if measuring else measured_hosts(LAB).leave_alone)()
+    hosts_measured = host_coverage.Hosts(LAB, BUILD, [sys.executable, "-m", "pip"]) if measured else None
+    if hosts_measured and scenario in REMAKES_HOSTS:
+        hosts_measured = hosts_measured.leave_alone()
+    if hosts_measured:
+        hosts_measured.prepare()
     counts = run_scenario(log, scenario, env)
-    if measuring:
-        measured.append(measured_hosts(LAB).fetch())
+    if hosts_measured:
+        measured.append(hosts_measured.fetch())
         log.write(f"measured on hosts: {measured[-1]} runs of modules")
     if counts.failed:
         evidence(scenario)

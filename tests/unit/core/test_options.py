@@ -100,6 +100,12 @@ def test_what_ansible_itself_stumbles_over_is_said_too(dhcp):
     assert "exception" not in told or "Traceback" not in told["exception"]
 
 
+def test_what_ansibles_check_makes_of_it_hides_nothing():
+    """It writes an empty list where it could make none."""
+    told = called("guest_vm", {"guests": [{"name": "vm0", "nics": True}]})
+    assert told["msg"] == "guests[0].nics: vm0: it must be of type list, not bool"
+
+
 @pytest.mark.parametrize("nics", [[], True])
 @pytest.mark.parametrize("listed", [True, False])
 def test_no_secret_is_shown_with_it(nics, listed):

@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[3]
 ROLES = sorted(path.parent.parent.name for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
 #: A wrong value of each type that can have one: any value is a text.
 WRONG = {"list": [{"a": 1}], "dict": ["a"], "bool": ["maybe", 7], "int": ["many", 1.5, [1]], "float": ["much", {}]}
+#: One name, or a list of them.
+RAW = {"route_exchange_peers"}
 
 
 @functools.cache
@@ -101,6 +103,7 @@ def complaints(role, entry, variables):
 def test_a_wrong_value_is_refused_by_the_name_of_its_variable(role, entry, path, rule):
     assert rule["description"], path
     assert rule.get("type"), f"{path} takes anything"
+    assert rule["type"] != "raw" or path[-1] in RAW, f"{path} takes anything"
     if rule["type"] == "list":
         assert rule.get("elements"), f"{path} takes anything"
     for value in wrong_values(rule):
@@ -131,7 +134,8 @@ def test_what_is_said_of_a_variable_is_so(role):
 @pytest.mark.parametrize("role", ROLES)
 def test_each_entry_point_checks_its_variables(role):
     """A file of tasks that a playbook or a page names is an entry point, whose variables Ansible looks at."""
-    texts = [path.read_text(encoding="utf-8") for path in [*ROOT.glob("playbooks/**/*.yml"), *ROOT.glob("**/*.md")]]
+    places = ("playbooks/**/*.yml", "docs/**/*.md", "roles/*/*.md")
+    texts = [path.read_text(encoding="utf-8") for place in places for path in ROOT.glob(place)]
     call = re.compile(rf"name: virtnet\.kvm\.{role}\n *tasks_from: (\w+)")
     called = {entry for text in texts for entry in call.findall(text)}
     assert called or "absent" not in entries(role), "nobody calls it"

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ import time
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import engine, models
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import dnsmasq, replug
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import configuration, dnsmasq, replug
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Found, Nic
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import network as definition
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.networks import NetworkRoom
@@ -126,12 +127,12 @@ def no_journal(monkeypatch):
     monkeypatch.setattr(engine.journal, "record", lambda entries: None)
 
 
-def converge(libvirt, count, links=(), **more):
+def converge(libvirt, count, links=(), check=False, **more):
     items = [
         {"name": f"n{number}", "model": "nat", "bridge": f"br{number}", "addresses": [f"10.64.{number}.1/24"], **more}
         for number in range(count)
     ]
-    result, _warnings = engine.converge(NetworkRoom(models.parse_networks(items), libvirt, Host(links)), Host(), False)
+    result, _warnings = engine.converge(NetworkRoom(models.parse_networks(items), libvirt, Host(links)), Host(), check)
     return result
 
 
@@ -166,6 +167,31 @@ def test_one_new_network_that_fails_is_put_back_and_the_others_stand():
     assert [one["name"] for one in caught.value.details["failures"]] == ["n3", "n11"]
     libvirt.refuse = ()
     assert {one["name"] for one in converge(libvirt, 20)["actions"]} == {"n3", "n11"}
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_without_room_for_its_files_libvirt_is_not_asked(monkeypatch, check):
+    """It would make running networks transient. net_plan, which is check mode, says so before a role has touched anything."""
+    asked = []
+
+    def full(folder, sizes):
+        asked.append((folder, sizes))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(configuration.files, "claim_room", full)
+    libvirt = Libvirt()
+    with pytest.raises(CommandFailed, match="making room for 70 networks in /etc/libvirt/qemu/networks: No space left on device"):
+        converge(libvirt, 70, check=check)
+    assert libvirt.calls == []
+    [(folder, sizes)] = asked
+    assert (folder, len(sizes)) == ("/etc/libvirt/qemu/networks", 65) and sizes[-1] > 5 * sizes[0] > 5 * 4096
+
+
+def test_where_nothing_is_written_no_room_is_needed(monkeypatch):
+    libvirt = Libvirt()
+    converge(libvirt, 2)
+    monkeypatch.setattr(configuration.files, "claim_room", lambda folder, sizes: pytest.fail(f"{sizes}") if sizes else None)
+    assert not converge(libvirt, 2, links=own_links(2))["changed"]
 
 
 def own_links(count):
