@@ -2,34 +2,22 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""tests/steps.py: what is said of a failed step at the very end of `make test`."""
+"""tests/steps.py and tests/suite: what is said of a failed step at the very end of `make test`."""
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from suite import commands, hosts, report, runner
 
 STEPS = Path(__file__).resolve().parents[2] / "steps.py"
 
 
-@pytest.fixture(scope="module")
-def steps():
-    spec = importlib.util.spec_from_file_location("virtnet_steps", STEPS)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    try:
-        spec.loader.exec_module(module)
-        yield module
-    finally:
-        del sys.modules[spec.name]
-
-
-def test_a_failed_task_is_named_with_what_it_says(steps):
+def test_a_failed_task_is_named_with_what_it_says():
     log = """
 TASK [Wait] ********************************************************************
 ok: [kvm1]
@@ -42,38 +30,38 @@ TASK [Compare] *****************************************************************
 PLAY RECAP *********************************************************************
 kvm2                       : ok=1    changed=0    unreachable=0    failed=1
 """
-    assert steps.gist(log) == [
+    assert report.gist(log) == [
         "TASK [Compare] fatal: [kvm2]: FAILED! =>",
         "    changed: false",
         "    msg: sysctls differ",
     ]
 
 
-def test_a_failed_assertion_is_said_with_its_test(steps):
+def test_a_failed_assertion_is_said_with_its_test():
     log = "....F\n>       assert 1 == 2\nE       assert 1 == 2\n=== short ===\nFAILED tests/test_a.py::test_it\n1 failed in 2 s"
-    assert steps.gist(log) == ["FAILED tests/test_a.py::test_it", "E       assert 1 == 2"]
+    assert report.gist(log) == ["FAILED tests/test_a.py::test_it", "E       assert 1 == 2"]
 
 
-def test_all_failed_tests_are_said_first_and_each_has_its_share_of_the_rest(steps):
+def test_all_failed_tests_are_said_first_and_each_has_its_share_of_the_rest():
     details = "\n".join(
         f"E       assert {number} == 0\n" + "E        +  detail\n" * 20 + "tests/test_a.py:7" for number in range(40)
     )
     names = [f"FAILED tests/test_a.py::test_it[{number}] - assert {number} == 0" for number in range(40)]
     names.append("ERROR tests/test_b.py::test_it[\\kvm1] - RuntimeError")
-    found = steps.gist("\n".join([details, *names]))
+    found = report.gist("\n".join([details, *names]))
     assert found[: len(names)] == names
     assert "E       assert 39 == 0" in found
-    assert len(found) <= len(names) + 4 * steps.GIST_LINES
+    assert len(found) <= len(names) + 4 * report.GIST_LINES
 
 
-def test_a_test_that_fails_twice_is_said_once(steps):
+def test_a_test_that_fails_twice_is_said_once():
     once = "E       assert 1 == 2\ntests/test_a.py:7\nFAILED tests/test_a.py::test_it\n"
-    assert steps.gist(once + once) == ["FAILED tests/test_a.py::test_it", "E       assert 1 == 2"]
+    assert report.gist(once + once) == ["FAILED tests/test_a.py::test_it", "E       assert 1 == 2"]
 
 
-def test_without_any_known_mark_the_last_lines_are_said(steps):
-    assert steps.gist("\n".join(f"line {number}" for number in range(99)))[-1] == "line 98"
-    assert len(steps.gist("\n".join(f"line {number}" for number in range(99)))) == steps.GIST_LINES
+def test_without_any_known_mark_the_last_lines_are_said():
+    assert report.gist("\n".join(f"line {number}" for number in range(99)))[-1] == "line 98"
+    assert len(report.gist("\n".join(f"line {number}" for number in range(99)))) == report.GIST_LINES
 
 
 @pytest.mark.parametrize(
@@ -94,28 +82,41 @@ def test_a_scenario_that_is_not_there_is_told_of():
     assert "there is no step or group 'molecule-nut'" in done.stderr
 
 
-def test_kept_hosts_run_nothing_more(steps, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(steps, "LOGS", tmp_path)
-    monkeypatch.setattr(steps, "STATE", tmp_path / "state.json")
+def test_kept_hosts_run_nothing_more(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(commands, "LOGS", tmp_path)
+    monkeypatch.setattr(runner, "STATE", tmp_path / "state.json")
     ran = []
 
     def scenario(name, failed):
         def run(log):
             ran.append(name)
             if failed:
-                steps.keep(name, "lab")
-            return steps.Counts(0 if failed else 1, int(failed))
+                hosts.keep(name, "lab")
+            return commands.Counts(0 if failed else 1, int(failed))
 
-        return steps.Step(f"molecule-{name}", "", run, 1, lab=True)
+        return commands.Step(f"molecule-{name}", "", run, 1, lab=True)
 
     options = argparse.Namespace(minutes=0, resume=False, only=["x"], lines=5, keep_lab=False)
     all_of_them = [scenario("one", False), scenario("two", True), scenario("three", False)]
     for keeping, expected in ((False, ["one", "two", "three"]), (True, ["one", "two"])):
         ran.clear()
-        steps.kept.clear()
-        (steps.keeping.set if keeping else steps.keeping.clear)()
-        assert steps.Runner(all_of_them, options).run() == 1
+        hosts.kept.clear()
+        (hosts.keeping.set if keeping else hosts.keeping.clear)()
+        assert runner.Runner(all_of_them, options).run() == 1
         assert ran == expected
         assert ("make lab-down LAB=lab removes them" in capsys.readouterr().out) is keeping
-    steps.kept.clear()
-    steps.keeping.clear()
+    hosts.kept.clear()
+    hosts.keeping.clear()
+
+
+@pytest.mark.parametrize(
+    ("steps", "labs"),
+    [
+        ([("units", False)], set()),
+        ([("newcomer", False)], {hosts.NEW_LAB}),
+        ([("molecule-nat", True), ("lab-down", True)], {hosts.LAB}),
+        ([("molecule-multi_host", True)], {hosts.LAB, hosts.OWN_LAB}),
+    ],
+)
+def test_all_labs_that_an_interrupted_run_may_have_up(steps, labs):
+    assert hosts.labs_of(commands.Step(name, "", lambda log: None, 1, lab=lab) for name, lab in steps) == labs

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from suite.report import tables
 
 # Other versions of ansible-core have an environment without the tools of the scenarios.
 pytest.importorskip("testinfra")
@@ -88,11 +88,7 @@ def test_a_table_is_printed_once_for_hosts_that_have_the_same(tmp_path):
     lines = lines_of(
         tmp_path, TABLES, "--hosts=ansible://all", "--ansible-inventory=inventory", "-n", "2", "--dist", "each"
     )
-    spec = importlib.util.spec_from_file_location("virtnet_steps_tables", SCENARIOS.parents[1] / "tests" / "steps.py")
-    steps = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = steps
-    spec.loader.exec_module(steps)
-    shown = steps.tables("\n".join(lines))
+    shown = tables("\n".join(lines))
     assert [line.strip("= ") for line in shown] == [
         "table: the same, kvm1, kvm2", "a b", "1 2", "table: own, kvm1", "kvm1", "table: own, kvm2", "kvm2"
     ]
