@@ -17,6 +17,7 @@ try:
 except ImportError:  # pragma: no cover - deps.require() answers for it
     libvirt = None
 
+from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, ConnectionLost, MissingDependency
 
 #: For how long a daemon may take to let somebody in, in seconds.
@@ -103,6 +104,16 @@ class Daemon:
         except libvirt.libvirtError as error:
             raise self.failure(what, subject, error) from error
 
+    def unlink_autostart(self, folder, name):
+        """Remove the link in C(folder) by which C(name) would start with libvirt, while libvirt says that it does not.
+
+        It stays when a definition is removed by hand or cannot be written. libvirt makes its own with symlink(2), which fails
+        then, and so does all of virNetworkSetAutostart() or virDomainSetAutostart().
+        """
+        path = os.path.join(folder, f"{name}.xml")
+        if is_system(self.uri) and os.path.islink(path):
+            files.remove(path)
+
     def failure(self, what, subject, error):
         """Return a libvirtError as CommandFailed, or as ConnectionLost if the daemon is gone."""
         code = {"libvirt_error": error.get_error_code()}
@@ -133,6 +144,12 @@ def is_remote(uri):
 def is_session(uri):
     """Return whether a libvirt URI is that of the calling user's own daemon. Pure."""
     return urllib.parse.urlsplit(uri).path.rstrip("/").endswith("/session")
+
+
+def is_system(uri):
+    """Return whether a libvirt URI is that of the daemon of this host, whose files are in /etc/libvirt/qemu. Pure."""
+    parts = urllib.parse.urlsplit(uri)
+    return not parts.hostname and parts.scheme.partition("+")[0] == "qemu" and parts.path.rstrip("/") == "/system"
 
 
 def refused(uri, text):

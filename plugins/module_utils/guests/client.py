@@ -22,6 +22,9 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.guests import domain
 #: Seconds that a guest with a disk gets to shut down before its power is cut.
 SHUTDOWN_S = 30
 
+#: Where libvirt links what starts with it.
+AUTOSTART = "/etc/libvirt/qemu/autostart"
+
 
 @dataclass
 class Found:
@@ -124,6 +127,8 @@ class Domains(Daemon):
             self._handle(name).create()
 
     def set_autostart(self, name, value):
+        if value:
+            self.unlink_autostart(AUTOSTART, name)
         with self.doing("setting its autostart", name):
             self._handle(name).setAutostart(int(value))
 

@@ -20,6 +20,9 @@ from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import liv
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import network as definition
 from ansible_collections.virtnet.kvm.plugins.module_utils.names import NAMESPACE
 
+#: Where libvirt links what starts with it.
+AUTOSTART = "/etc/libvirt/qemu/networks/autostart"
+
 
 @dataclass
 class Found:
@@ -190,6 +193,8 @@ class Networks(Daemon):
             self._handle(name).undefine()
 
     def set_autostart(self, name, value):
+        if value:
+            self.unlink_autostart(AUTOSTART, name)
         with self.doing("setting its autostart", name):
             self._handle(name).setAutostart(int(value))
 

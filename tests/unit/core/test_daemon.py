@@ -33,15 +33,18 @@ def test_a_flushed_firewall_is_cured_by_a_restart():
 
 
 @pytest.mark.parametrize(
-    ("uri", "remote", "session"),
+    ("uri", "remote", "session", "system"),
     [
-        ("qemu:///system", False, False),
-        ("qemu:///session", False, True),
-        ("qemu+unix:///session?socket=/run/user/1000/libvirt/libvirt-sock", False, True),
-        ("qemu+ssh://root@kvm2.example.com:2222/system?keyfile=/root/key", True, False),
-        ("qemu+ssh://[fd00::1]/system", True, False),
-        ("qemu+tls://kvm2/session", True, True),
+        ("qemu:///system", False, False, True),
+        ("qemu:///session", False, True, False),
+        ("qemu+unix:///session?socket=/run/user/1000/libvirt/libvirt-sock", False, True, False),
+        ("qemu+ssh://root@kvm2.example.com:2222/system?keyfile=/root/key", True, False, False),
+        ("qemu+ssh://[fd00::1]/system", True, False, False),
+        ("qemu+tls://kvm2/session", True, True, False),
+        ("qemu+unix:///system", False, False, True),
+        ("test:///default", False, False, False),
+        ("lxc:///system", False, False, False),
     ],
 )
-def test_a_uri_says_whose_daemon_it_is(uri, remote, session):
-    assert (daemon.is_remote(uri), daemon.is_session(uri)) == (remote, session)
+def test_a_uri_says_whose_daemon_it_is(uri, remote, session, system):
+    assert (daemon.is_remote(uri), daemon.is_session(uri), daemon.is_system(uri)) == (remote, session, system)
