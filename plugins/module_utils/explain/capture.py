@@ -58,16 +58,29 @@ def _listens():
 def _locked():
     """Hold the lock that a capture holds as long as it lives; what is yielded is its file, or None where somebody has it."""
     os.makedirs(RUN, mode=0o755, exist_ok=True)
-    lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
+    while True:
+        lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield None
-        else:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield None
+                return
+            if not _is_at(lock, LOCK):
+                continue  # who had it has removed it meanwhile, and somebody else may hold the new one
             yield lock
-    finally:
-        os.close(lock)
+            return
+        finally:
+            os.close(lock)
+
+
+def _is_at(handle, path):
+    """Return whether an open file is still the one at C(path)."""
+    try:
+        there = os.stat(path)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(os.fstat(handle), there)
 
 
 class Capture:
@@ -127,6 +140,7 @@ class Capture:
                     # It has taken its table away itself, unless somebody killed it.
                     self.host.run(["nft", "-f", "-"], data=trace_text.removal(), what="removing the table that traces")
                     shutil.rmtree(self.folder, ignore_errors=True)
+                    os.unlink(LOCK)
                     return
             time.sleep(0.02)
 

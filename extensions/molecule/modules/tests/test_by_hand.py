@@ -72,7 +72,7 @@ def test_taken_over_without_a_loss_then_one_thing_changed(host, modules, by_hand
 @pytest.mark.parametrize(
     ("module", "option", "folder", "item"),
     [
-        ("virt_net_model", "networks", "/etc/libvirt/qemu/networks", {"model": "isolated", "subnet": "10.77.231.0/24"}),
+        ("virt_net_model", "networks", "/etc/libvirt/qemu/networks", {"model": "isolated", "subnets": ["10.77.231.0/24"]}),
         ("guest_vm", "guests", "/etc/libvirt/qemu", {}),
     ],
 )
@@ -80,7 +80,7 @@ def test_a_link_that_an_autostart_has_left_is_not_in_the_way(host, modules, modu
     """Whose definition was removed by hand, say: libvirt's symlink(2) fails then."""
     link = f"{folder}/autostart/left1.xml"
     item = {"name": "left1", **item}
-    assert host.run(f"mkdir -p {folder}/autostart && ln -s {folder}/left1.xml {link}").rc == 0
+    assert host.run(f"mkdir -p {folder}/autostart && ln -sf {folder}/left1.xml {link}").rc == 0
     try:
         assert modules.run(module, **{option: [item]})["changed"]
         assert host.run(f"readlink -e {link}").stdout.strip() == f"{folder}/left1.xml"
