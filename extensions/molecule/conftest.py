@@ -26,12 +26,6 @@ ON_ONE_HOST = ("contract",)
 AnsibleRunner.run_module = adhoc.run_module
 
 
-def pytest_ignore_collect(collection_path):
-    """With VIRTNET_TEST_FILE, the name of a file without its end, only its tests run."""
-    wanted = os.environ.get("VIRTNET_TEST_FILE")
-    return True if wanted and collection_path.name.startswith("test_") and collection_path.stem != wanted else None
-
-
 @pytest.fixture
 def modules(host):
     return Modules(host)
@@ -105,13 +99,20 @@ def pytest_sessionfinish(session, exitstatus):
 
 
 def pytest_collection_modifyitems(config, items):
-    """With several processes (`numprocesses`, `dist: each`) each has its own hosts, and their tests in their order.
+    """With VIRTNET_TEST_FILE, the name of a file without its end, only its tests run.
+
+    With several processes (`numprocesses`, `dist: each`) each has its own hosts, and their tests in their order.
 
     Of the files in SHARED_OUT each test runs on one host only, those of ON_ONE_HOST on the last, unless the whole matrix is
     asked for.
     """
     # It takes a moment to be there, which no test should have to wait.
     adhoc.server()
+    # Molecule names each file, and pytest looks into what is named, whatever it is told to ignore.
+    wanted = os.environ.get("VIRTNET_TEST_FILE")
+    others = [item for item in items if wanted and item.path.stem != wanted]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
     worker = getattr(config, "workerinput", None)
     if worker is None:
         return

@@ -169,11 +169,14 @@ def settled(snapshot):
     return found
 
 
-def left(before, snapshot):
-    """Return what differs of a snapshot and of what is there now; what a router tells of comes again within seconds."""
+def left(before, snapshot, chance=None):
+    """Return what differs of a snapshot and of what is there now; what a router tells of comes again within seconds.
+
+    :param chance: compiled pattern of lines that tell nothing.
+    """
     deadline = time.monotonic() + 20
     while True:
-        found = differences(before, snapshot())
+        found = [line for line in differences(before, snapshot()) if not (chance and chance.search(line))]
         if not found or time.monotonic() > deadline:
             return found
         time.sleep(1)

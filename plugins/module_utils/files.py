@@ -155,6 +155,21 @@ def remove_empty_folders(path, top):
         path = os.path.dirname(path)
 
 
+def claim_writable(paths, subject=None):
+    """Raise CommandFailed if one of C(paths) is on a read-only disk (statvfs(3), ST_RDONLY).
+
+    :param subject: whose files they are.
+    """
+    for path in paths:
+        folder = os.path.dirname(path)
+        while not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        if os.statvfs(folder).f_flag & os.ST_RDONLY:
+            error = error_of(OSError(errno.EROFS, os.strerror(errno.EROFS)), f"{path} could not be changed")
+            error.subject = subject
+            raise error
+
+
 def claim_room(folder, sizes):
     """Raise OSError if a folder takes no new files of these sizes, in bytes; nothing is left of the try (open(2), O_TMPFILE).
 

@@ -146,7 +146,7 @@ class Frr:
         """Replace frr.conf; it keeps its owner and mode. None: there shall be none."""
         if text is None:
             files.remove(CONF)
-        else:
+        elif text != files.read(CONF):  # a full disk takes nothing, not even what is there
             _write(CONF, text)
         files.remove(ASIDE)
 

@@ -26,3 +26,13 @@ def claim_room(texts):
         files.claim_room(FOLDER, [*sizes[:ONE_BY_ONE], *([rest] if rest else [])])
     except OSError as error:
         raise files.error_of(error, f"making room for {len(texts)} networks in {FOLDER}") from error
+
+
+def claim_removal(names):
+    """Raise CommandFailed on a read-only disk, where libvirt cannot remove definitions of C(names).
+
+    It says so itself, but has stopped the network by then, and forgotten that it is started with it (virNetworkObjDeleteConfig
+    in conf/virnetworkobj.c).
+    """
+    for name in names:
+        files.claim_writable([f"{FOLDER}/{name}.xml"], name)

@@ -120,6 +120,7 @@ class NetworkRoom(Room):
             self._refuse_links(plan)
         elif not self.client.remote:
             configuration.claim_room([op.args.get("xml", "") for op in plan.ops if op.op in ("define", "adopt", "update")])
+            configuration.claim_removal([op.name for op in plan.ops if op.op == "undefine"])
         return plan
 
     def _refuse_links(self, plan):

@@ -212,6 +212,9 @@ class LinkRoom(engine.Room):
     def finished(self, plan, ops, restart=False):
         """Add the operations to a plan, and at their end that the manager reads its files."""
         plan.ops += [op for op in ops if op is not None]
+        for op in plan.ops:
+            # A link that is gone comes back by its files only.
+            files.claim_writable(op.args["files"], op.name)
         if any(op.args["files"] for op in plan.ops):
             touched = sorted({name for op in plan.ops for name in (op.name, *op.args["names"])})
             plan.ops.append(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import types
 
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
@@ -125,3 +126,19 @@ def test_who_may_not_write_there_learns_nothing(tmp_path, monkeypatch, user):
     else:
         with pytest.raises(PermissionError):
             files.claim_room(str(tmp_path), [1])
+
+
+def test_a_read_only_disk_is_told_before_anything_is_begun(tmp_path, monkeypatch):
+    asked = []
+
+    def statvfs(folder):
+        asked.append(folder)
+        return types.SimpleNamespace(f_flag=os.ST_RDONLY if folder == str(tmp_path) else 0)
+
+    monkeypatch.setattr(files.os, "statvfs", statvfs)
+    (tmp_path / "there").mkdir()
+    files.claim_writable([str(tmp_path / "there" / "a")])
+    with pytest.raises(CommandFailed, match=r"nowhere/a could not be changed: Read-only file system") as told:
+        files.claim_writable([str(tmp_path / "there" / "a"), str(tmp_path / "nowhere" / "a")], "br0")
+    assert told.value.subject == "br0"
+    assert asked[-1] == str(tmp_path)

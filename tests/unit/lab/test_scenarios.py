@@ -183,3 +183,12 @@ def test_a_machine_that_is_none_of_them_is_refused(isolated):
     with pytest.raises(AssertionError, match="outside1"), lab_side.deaf_to(HOST, "outside1"):
         pass
     assert isolated == set()
+
+
+def test_one_file_of_a_scenario_although_all_are_named(tmp_path, monkeypatch):
+    """As Molecule names them."""
+    (tmp_path / "test_other.py").write_text("def test_other():\n    pass\n")
+    monkeypatch.setenv("VIRTNET_TEST_FILE", "test_other")
+    named = [str(tmp_path / name) for name in ("test_it.py", "test_other.py")]
+    lines = lines_of(tmp_path, "def test_fails():\n    assert False\n", *named)
+    assert "1 passed, 1 deselected" in lines[-1], "\n".join(lines)

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
-from fault_cases import CASES, differences, filled, left, settled, taken_back
+from fault_cases import CASES, filled, left, settled, taken_back
 
 #: How a folder of the system's becomes one that takes no new file: a copy of it in memory, whose size (or number of files) is
 #: what is in it already; or the same, read-only. Its size is bounded in any case: what is full is filled, of the lab's memory.
@@ -35,6 +36,8 @@ DISKS = {
     ),
     "/var/lib read-only": "mount --bind /var/lib/virtnet /var/lib/virtnet && mount -o remount,ro,bind /var/lib/virtnet",
 }
+#: Whether a tap that nobody uses has a link-local address is chance: it has if it was up before its carrier went.
+CHANCE = re.compile(r"flttap\d.*\b(fe80|ff00):")
 CHOSEN = [(disk, case) for disk in DISKS for case in CASES]
 
 
@@ -68,7 +71,7 @@ def test_a_disk_that_takes_nothing(host, modules, disk, snapshot, table, lan, na
     for command in case.before:
         host.run_test(command)
     try:
-        first = snapshot()
+        first = settled(snapshot)
         ends = []
         for number, wanted in enumerate([*steps, absent]):
             for earlier in steps[:number]:
@@ -78,14 +81,13 @@ def test_a_disk_that_takes_nothing(host, modules, disk, snapshot, table, lan, na
             try:
                 result = modules(case.module, **wanted)
                 assert "Traceback" not in json.dumps(result), result
-                now = snapshot()
             finally:
                 mended()
             ends.append("error" if result["failed"] else "done")
             if result["failed"]:
                 assert result["msg"].strip(), result
                 # What was there is remembered before the first effect, and for good.
-                wrong = [line for line in differences(before, now) if "/var/lib/virtnet/baseline.json" not in line]
+                wrong = [line for line in left(before, snapshot, CHANCE) if "/var/lib/virtnet/baseline.json" not in line]
                 assert wrong == [], f"{name}, step {number + 1}: {result['msg']}"
             if name.startswith("/etc"):
                 assert "error" in ends or number < len(steps), "there was room"
