@@ -38,6 +38,15 @@ def record(entries):
         _save({**known, **new})
 
 
+def claim_room():
+    """Raise CommandFailed if no file takes the place of the journal's: once all is done it is too late to find that out."""
+    if os.path.exists(PATH):
+        try:
+            files.claim_room(STATE, [os.path.getsize(PATH)])
+        except OSError as error:
+            raise files.error_of(error, f"{PATH} could not be replaced") from error
+
+
 def forget(keys):
     """Drop what has been brought back."""
     known, gone = load(), set(keys)
