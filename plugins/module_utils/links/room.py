@@ -173,7 +173,8 @@ class LinkRoom(engine.Room):
                 "lines": lines, "undo": undo, "files": changes,
                 "old_files": {path: own.get(path) for path in changes}, "baseline": more.get("baseline", {}),
                 "sysctls": more.get("sysctls", {}), "gateways": more.get("gateways", []), "names": more.get("names", []),
-                "early": early, "create": (current is None and after is not None) or again,
+                "early": early, "seeds": self.manager.seeds(item.name, texts),
+                "create": (current is None and after is not None) or again,
                 "delete": (current is not None and after is None) or again, "after": after, "moves": more.get("moves", []),
             },
         )
@@ -349,7 +350,8 @@ class LinkRoom(engine.Room):
             if one.name in self._made_already or not one.args["create"] or one.args["moves"]:
                 continue
             if one.args["after"]["type"] in self.manager.makes and (one is op or not one.args["delete"]):
-                seeds[one.name] = self.manager.seeds(one.name, one.args["files"])
+                # All that it makes the link of, not what differs: a link that is gone may have its files still.
+                seeds[one.name] = one.args["seeds"]
         self._made_already |= set(seeds)
         seeds = {name: found for name, found in seeds.items() if found}
         if seeds:

@@ -25,6 +25,7 @@ FILES = (
     "find /etc/systemd/network /etc/netplan /etc/NetworkManager /etc/network /etc/sysctl.d /run/systemd/network -type f"
     " 2> /dev/null | sort | xargs -r md5sum; resolvectl dns 2> /dev/null; cat /etc/resolv.conf"
 )
+JOURNAL = re.compile(r"\w+ +/var/lib/virtnet/baseline\.json")
 #: What is there on some days and not on others. Where networkd has a link: that a gateway in a subnet that came by DHCP is on it.
 #: Where NetworkManager has it: routes that the kernel made, or took from the router, before NetworkManager told it not to; the
 #: source of the default route, which is the only address; and whose the route to an address's subnet is.
@@ -113,6 +114,12 @@ def test_other_links(host, modules, kept):
     with tap_watched(host):
         modules.step("host_iface", "interfaces", interfaces=[{**others, "route_sets": [{**asked, "routes": []}]}])
     assert seen(host, kept) == made
+    # What somebody deletes is made anew, although all files of it are there.
+    host.run_test("ip link del mgrbr1")
+    modules.step("host_bridge", "bridges", bridges=[changed])
+    assert not modules.run("tap_iface", taps=[{**tap, "bridge": "mgrbr1"}])["changed"]
+    # But for what is remembered of the tap, which was by itself for a moment.
+    assert JOURNAL.sub("", seen(host, kept)) == JOURNAL.sub("", made)
     # A tap of another kind is another tap.
     modules.step("tap_iface", "taps", taps=[{**tap, "multi_queue": True}])
     modules.step("host_iface", "interfaces", interfaces=[{"name": "eth0", "state": "absent"}])
