@@ -54,7 +54,7 @@ LIMITS = {
 }
 # Scenarios whose tests are a matrix, of which they choose a covering set themselves unless VIRTNET_TEST_MATRIX is set: seconds
 # that the whole of it may take.
-MATRICES = {"bridged": 1500, "contract": 600, "faults": 7200, "guard": 1500, "managers": 4500, "modules": 4500, "routed": 1500}
+MATRICES = {"bridged": 1500, "contract": 600, "faults": 14400, "guard": 1500, "managers": 4500, "modules": 4500, "routed": 1500}
 # Matrices of hours: each file of tests is a step of its own, in a group of the matrix' name, for --resume and --shard.
 PARTED = frozenset({"faults"})
 
