@@ -17,7 +17,7 @@ try:
 except ImportError:  # pragma: no cover - deps.require() answers for it
     libvirt = None
 
-from ansible_collections.virtnet.kvm.plugins.module_utils import files
+from ansible_collections.virtnet.kvm.plugins.module_utils import libvirt_files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, ConnectionLost, MissingDependency
 
 #: For how long a daemon may take to let somebody in, in seconds.
@@ -73,6 +73,9 @@ class Daemon:
     :raises MissingDependency: no daemon, or no permission.
     """
 
+    #: one of libvirt_files' folders
+    folder = ""
+
     def __init__(self, uri, read_only=False):
         # libvirt prints each error to stderr unless told not to; they come back as exceptions anyway.
         libvirt.registerErrorHandler(lambda context, error: None, None)
@@ -96,6 +99,11 @@ class Daemon:
         """Whether it is a user's own daemon, which may make no links (libvirt's "session" mode)."""
         return is_session(self.uri) and os.geteuid() != 0
 
+    @property
+    def system(self):
+        """Whether it is the daemon of this host, whose definitions are in C(folder)."""
+        return is_system(self.uri)
+
     @contextlib.contextmanager
     def doing(self, what, subject):
         """Turn an error of libvirt's into CommandFailed: C(what) failed, on C(subject)."""
@@ -104,15 +112,16 @@ class Daemon:
         except libvirt.libvirtError as error:
             raise self.failure(what, subject, error) from error
 
-    def unlink_autostart(self, folder, name):
-        """Remove the link in C(folder) by which C(name) would start with libvirt, while libvirt says that it does not.
+    def _handle(self, name):
+        """Return libvirt's own object of that name."""
+        raise NotImplementedError
 
-        It stays when a definition is removed by hand or cannot be written. libvirt makes its own with symlink(2), which fails
-        then, and so does all of virNetworkSetAutostart() or virDomainSetAutostart().
-        """
-        path = os.path.join(folder, f"{name}.xml")
-        if is_system(self.uri) and os.path.islink(path):
-            files.remove(path)
+    def set_autostart(self, name, value):
+        """Have C(name), a network or guest as this class is about, start with libvirt, or no longer."""
+        if value and self.system:
+            libvirt_files.unlink_autostart(self.folder, name)
+        with self.doing("setting its autostart", name):
+            self._handle(name).setAutostart(int(value))
 
     def failure(self, what, subject, error):
         """Return a libvirtError as CommandFailed, or as ConnectionLost if the daemon is gone."""

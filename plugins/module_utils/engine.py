@@ -299,7 +299,6 @@ def converge(room, host, check_mode):
             try:
                 with _in_words():
                     journal.record(room.baseline(before, plan))
-                    journal.claim_room()
                     after = realise(room, plan)
                     room.prove(plan)
                     room.finish(plan)

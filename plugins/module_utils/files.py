@@ -170,10 +170,12 @@ def claim_writable(paths, subject=None):
             raise error
 
 
-def claim_room(folder, sizes):
-    """Raise OSError if a folder takes no new files of these sizes, in bytes; nothing is left of the try (open(2), O_TMPFILE).
+def claim_room(folder, sizes, what):
+    """Raise CommandFailed if a folder takes no new files of these sizes, in bytes.
 
-    Where the file system cannot tell, nothing is said.
+    Nothing is left of the try (open(2), O_TMPFILE). Where the file system cannot tell, nothing is said.
+
+    :param what: what would fail, without its reason.
     """
     held = []
     try:
@@ -185,7 +187,7 @@ def claim_room(folder, sizes):
                 # Who is not root may still have a daemon that is.
                 if error.errno in _NO_TELLING or (isinstance(error, PermissionError) and os.geteuid() != 0):
                     return
-                raise
+                raise error_of(error, what) from error
     finally:
         for handle in held:
             os.close(handle)

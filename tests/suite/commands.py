@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -225,11 +225,14 @@ def junit_counts(path: Path) -> Counts:
     return counts
 
 
-def pytest_step(log: Log, name: str, *arguments: str, env: dict[str, str] | None = None) -> Counts:
+def pytest_step(
+    log: Log, name: str, *arguments: str, python: Sequence[str | Path] = (sys.executable,), env: dict[str, str] | None = None
+) -> Counts:
+    """Run pytest by C(python), a command and what stands before -m, and count what its report says."""
     report = JUNIT / f"{name}.xml"
     report.unlink(missing_ok=True)
     status = log.command(
-        sys.executable, "-m", "pytest", *arguments, f"--junit-xml={report}", "-o", "junit_family=xunit2", env=env, check=False
+        *python, "-m", "pytest", *arguments, f"--junit-xml={report}", "-o", "junit_family=xunit2", env=env, check=False
     )
     counts = junit_counts(report)
     if status != 0 and not counts.failed:

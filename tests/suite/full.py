@@ -16,14 +16,12 @@ from pathlib import Path
 from suite.commands import (
     BUILD,
     COLLECTION,
-    JUNIT,
     ROOT,
     Counts,
     Log,
     StepFailedError,
     copy_sources,
     environment,
-    junit_counts,
     pytest_step,
 )
 from suite.static import INSTALLED, PYTHON, ansible_test_sanity, install
@@ -92,13 +90,9 @@ def other_core(log: Log, version: str) -> Counts:
     """The units, the syntax of the playbooks and the argument specs under another ansible-core."""
     venv = own_environment(log, f"core-{version}", f"ansible-core=={version}.*", "pytest", "hypothesis", "lxml")
     env = {"PATH": f"{venv / 'bin'}:{environment()['PATH']}"}
-    report = JUNIT / f"units-{version}.xml"
-    status = log.command(
-        venv / "bin/python", "-m", "pytest", "-q", "-m", "not slow", "tests/unit", f"--junit-xml={report}", check=False, env=env
+    counts = pytest_step(
+        log, f"units-{version}", "-q", "-m", "not slow", "tests/unit", python=[venv / "bin/python"], env=env
     )
-    counts = junit_counts(report)
-    if status and not counts.failed:
-        counts.failed = 1
     for playbook in sorted((ROOT / "playbooks").glob("*.yml")):
         bad = log.command(
             venv / "bin/ansible-playbook", "-i", "localhost,", "--syntax-check", playbook, env=env, check=False
@@ -171,14 +165,10 @@ def coverage(log: Log) -> Counts:
     venv = own_environment(log, "coverage", "-r", str(ROOT / "requirements-test.txt"), "coverage>=7")
     data = BUILD / "coverage"
     env = {"PATH": f"{venv / 'bin'}:{environment()['PATH']}", "COVERAGE_FILE": str(data)}
-    report = JUNIT / "coverage.xml"
     python = venv / "bin/python"
-    status = log.command(
-        python, "-m", "coverage", "run", "--branch", "--include=*/plugins/module_utils/*", "-m", "pytest", "-q", "-m", "not slow",
-        "tests/unit", f"--junit-xml={report}", check=False, env=env,
-    )
-    counts = junit_counts(report)
+    measured = [python, "-m", "coverage", "run", "--branch", "--include=*/plugins/module_utils/*"]
+    counts = pytest_step(log, "coverage", "-q", "-m", "not slow", "tests/unit", python=measured, env=env)
     log.command(python, "-m", "coverage", "report", "--sort=cover", f"--fail-under={COVERED}", env=env)
     little = [line for line in log.text().splitlines() if re.match(r"TOTAL |\S+\.py .*\s[0-6]?\d%$", line)]
     print("".join(f"    | {line}\n" for line in little), end="", flush=True)
-    return counts if not status or counts.failed else counts + Counts(failed=1)
+    return counts

@@ -16,14 +16,12 @@ try:
 except ImportError:  # pragma: no cover - deps.require() answers for it
     libvirt = None
 
+from ansible_collections.virtnet.kvm.plugins.module_utils import libvirt_files
 from ansible_collections.virtnet.kvm.plugins.module_utils.daemon import Daemon
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import domain
 
 #: Seconds that a guest with a disk gets to shut down before its power is cut.
 SHUTDOWN_S = 30
-
-#: Where libvirt links what starts with it.
-AUTOSTART = "/etc/libvirt/qemu/autostart"
 
 
 @dataclass
@@ -61,6 +59,8 @@ class Network:
 
 class Domains(Daemon):
     """The domains of one libvirt daemon."""
+
+    folder = libvirt_files.GUESTS
 
     @property
     def version(self):
@@ -125,12 +125,6 @@ class Domains(Daemon):
     def start(self, name):
         with self.doing("starting the guest", name):
             self._handle(name).create()
-
-    def set_autostart(self, name, value):
-        if value:
-            self.unlink_autostart(AUTOSTART, name)
-        with self.doing("setting its autostart", name):
-            self._handle(name).setAutostart(int(value))
 
     def update_nic(self, name, xml):
         with self.doing("changing its NIC", name):

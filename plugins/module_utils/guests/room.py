@@ -12,6 +12,7 @@ import ipaddress
 import time
 from typing import Any
 
+from ansible_collections.virtnet.kvm.plugins.module_utils import libvirt_files
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import Room
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput, VirtnetError
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import bound, domain, images, kvm_probe, storage
@@ -118,6 +119,8 @@ class GuestRoom(Room):
         self._bind(plan)
         self._check_networks([self.guests[op.name] for op in starts], plan)
         self._pending_starts = [op.name for op in starts]
+        if self.client.system:
+            libvirt_files.claim_removal(libvirt_files.GUESTS, [op.name for op in preparations if op.op == "undefine"])
         return plan
 
     def _bind(self, plan):

@@ -15,13 +15,11 @@ try:
 except ImportError:  # pragma: no cover - deps.require() answers for it
     libvirt = None
 
+from ansible_collections.virtnet.kvm.plugins.module_utils import libvirt_files
 from ansible_collections.virtnet.kvm.plugins.module_utils.daemon import Daemon
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import live
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import network as definition
 from ansible_collections.virtnet.kvm.plugins.module_utils.names import NAMESPACE
-
-#: Where libvirt links what starts with it.
-AUTOSTART = "/etc/libvirt/qemu/networks/autostart"
 
 
 @dataclass
@@ -90,6 +88,8 @@ def _mac(node):
 
 class Networks(Daemon):
     """The networks of one libvirt daemon."""
+
+    folder = libvirt_files.NETWORKS
 
     def version(self):
         """Return libvirt's version as (major, minor, release)."""
@@ -191,12 +191,6 @@ class Networks(Daemon):
     def undefine(self, name):
         with self.doing("undefining the network", name):
             self._handle(name).undefine()
-
-    def set_autostart(self, name, value):
-        if value:
-            self.unlink_autostart(AUTOSTART, name)
-        with self.doing("setting its autostart", name):
-            self._handle(name).setAutostart(int(value))
 
     def update_live(self, name, updates):
         """Carry live_updates() out on the running network only."""

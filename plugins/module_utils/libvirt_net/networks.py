@@ -6,11 +6,10 @@
 
 from __future__ import annotations
 
-from ansible_collections.virtnet.kvm.plugins.module_utils import outage
+from ansible_collections.virtnet.kvm.plugins.module_utils import libvirt_files, outage
 from ansible_collections.virtnet.kvm.plugins.module_utils.engine import Room
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput, Unsupported
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import (
-    configuration,
     dnsmasq,
     features,
     leftovers,
@@ -118,9 +117,10 @@ class NetworkRoom(Room):
                 self._plan_change(plan, network, found, before[network.name])
         if self.client.unprivileged:
             self._refuse_links(plan)
-        elif not self.client.remote:
-            configuration.claim_room([op.args.get("xml", "") for op in plan.ops if op.op in ("define", "adopt", "update")])
-            configuration.claim_removal([op.name for op in plan.ops if op.op == "undefine"])
+        if self.client.system:
+            texts = [op.args.get("xml", "") for op in plan.ops if op.op in ("define", "adopt", "update")]
+            libvirt_files.claim_room(libvirt_files.NETWORKS, texts)
+            libvirt_files.claim_removal(libvirt_files.NETWORKS, [op.name for op in plan.ops if op.op == "undefine"])
         return plan
 
     def _refuse_links(self, plan):

@@ -29,22 +29,17 @@ def _save(entries):
 
 
 def record(entries):
-    """Remember entries whose key is not there yet: the first value is the one from before us."""
-    if not entries:
-        return  # without root there is nothing to remember, and no way to
-    known = load()
-    new = {key: value for key, value in entries.items() if key not in known}
-    if new:
-        _save({**known, **new})
+    """Remember entries whose key is not there yet: the first value is the one from before us.
 
-
-def claim_room():
-    """Raise CommandFailed if no file takes the place of the journal's: once all is done it is too late to find that out."""
+    :raises CommandFailed: they cannot be written, or could not be forgotten; once all is done it is too late to find that out.
+    """
+    if entries:  # without root there is nothing to remember, and no way to
+        known = load()
+        new = {key: value for key, value in entries.items() if key not in known}
+        if new:
+            _save({**known, **new})
     if os.path.exists(PATH):
-        try:
-            files.claim_room(STATE, [os.path.getsize(PATH)])
-        except OSError as error:
-            raise files.error_of(error, f"{PATH} could not be replaced") from error
+        files.claim_room(STATE, [os.path.getsize(PATH)], f"{PATH} could not be replaced")
 
 
 def forget(keys):

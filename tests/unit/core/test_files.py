@@ -83,7 +83,7 @@ def test_nothing_to_write_is_nothing_done(monkeypatch):
 
 
 def test_room_is_claimed_and_nothing_is_left(tmp_path):
-    files.claim_room(str(tmp_path), [5000, 1, 70000])
+    files.claim_room(str(tmp_path), [5000, 1, 70000], "making room")
     assert os.listdir(tmp_path) == []
 
 
@@ -96,22 +96,22 @@ def test_a_folder_without_room_is_told_of(tmp_path, monkeypatch, number):
             raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(files.os, "posix_fallocate", full)
-    with pytest.raises(OSError, match=os.strerror(number)):
-        files.claim_room(str(tmp_path), [100, 5000])
-    files.claim_room(str(tmp_path), [100])
+    with pytest.raises(CommandFailed, match=f"making room: {os.strerror(number)}"):
+        files.claim_room(str(tmp_path), [100, 5000], "making room")
+    files.claim_room(str(tmp_path), [100], "making room")
     assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_file_system_that_cannot_tell_says_nothing(tmp_path, monkeypatch):
-    files.claim_room(str(tmp_path / "nowhere"), [1])
+    files.claim_room(str(tmp_path / "nowhere"), [1], "making room")
 
     def unsupported(*_what):
         raise OSError(errno.EOPNOTSUPP, "not supported")
 
     monkeypatch.setattr(files.os, "posix_fallocate", unsupported)
-    files.claim_room(str(tmp_path), [1, 2])
+    files.claim_room(str(tmp_path), [1, 2], "making room")
     monkeypatch.setattr(files.os, "open", unsupported)
-    files.claim_room(str(tmp_path), [1])
+    files.claim_room(str(tmp_path), [1], "making room")
 
 
 @pytest.mark.parametrize("user", [0, 1000])
@@ -122,10 +122,10 @@ def test_who_may_not_write_there_learns_nothing(tmp_path, monkeypatch, user):
     monkeypatch.setattr(files.os, "open", refused)
     monkeypatch.setattr(files.os, "geteuid", lambda: user)
     if user:
-        files.claim_room(str(tmp_path), [1])
+        files.claim_room(str(tmp_path), [1], "making room")
     else:
-        with pytest.raises(PermissionError):
-            files.claim_room(str(tmp_path), [1])
+        with pytest.raises(CommandFailed, match="making room: Permission denied"):
+            files.claim_room(str(tmp_path), [1], "making room")
 
 
 def test_a_read_only_disk_is_told_before_anything_is_begun(tmp_path, monkeypatch):

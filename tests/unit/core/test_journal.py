@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 
 import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed
@@ -33,14 +31,14 @@ def test_the_first_value_is_kept_until_it_is_forgotten(path):
 def test_what_could_not_be_forgotten_is_told_first(path, monkeypatch):
     asked = []
 
-    def full(folder, sizes):
+    def full(folder, sizes, what):
         asked.append((folder, sizes))
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise CommandFailed(what)
 
     monkeypatch.setattr(journal.files, "claim_room", full)
-    journal.claim_room()
+    journal.record({})
     assert asked == []  # nothing is there to be forgotten
-    journal.record({"a": 1})
-    with pytest.raises(CommandFailed, match=r"baseline\.json could not be replaced: No space left on device"):
-        journal.claim_room()
-    assert asked == [(str(path.parent), [path.stat().st_size])]
+    for entries in ({"a": 1}, {}):
+        with pytest.raises(CommandFailed, match=r"baseline\.json could not be replaced"):
+            journal.record(entries)
+    assert asked == 2 * [(str(path.parent), [path.stat().st_size])]

@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import types
 
 import pytest
-from ansible_collections.virtnet.kvm.plugins.module_utils import engine
+from ansible_collections.virtnet.kvm.plugins.module_utils import engine, libvirt_files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
 from ansible_collections.virtnet.kvm.plugins.module_utils.guests import client, domain, images, kvm_probe, room, spec, storage
 
@@ -22,6 +23,7 @@ class Domains:
 
     version = 9000000
     connection = None
+    system = True
 
     def __init__(self, broken=()):
         self.stored, self.live, self.auto, self.broken, self.done = {}, {}, set(), set(broken), []
@@ -187,6 +189,17 @@ def test_the_least_disturbance(case, restart, expected, effects, pending):
     assert {action["effect"] for action in result["actions"]} == effects
     assert result["guests"][0]["pending"] == pending
     assert bool(warnings) == bool(pending)
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_guest_whose_definition_cannot_be_removed_goes_on(monkeypatch, check):
+    libvirt = Domains()
+    converge(libvirt, vm())
+    done = list(libvirt.done)
+    monkeypatch.setattr(libvirt_files.files.os, "statvfs", lambda folder: types.SimpleNamespace(f_flag=os.ST_RDONLY))
+    with pytest.raises(CommandFailed, match=r"vm0: /etc/libvirt/qemu/vm0\.xml could not be changed: Read-only file system"):
+        converge(libvirt, vm(state="absent"), check=check)
+    assert libvirt.done == done
 
 
 def test_the_image_goes_with_the_last_guest():

@@ -7,18 +7,18 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
+import types
 
 import pytest
-from ansible_collections.virtnet.kvm.plugins.module_utils import engine, models
+from ansible_collections.virtnet.kvm.plugins.module_utils import engine, libvirt_files, models
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed, Conflict, InvalidInput
-from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import configuration, dnsmasq, replug
+from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net import dnsmasq, replug
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.client import Found, Nic
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.definition import network as definition
 from ansible_collections.virtnet.kvm.plugins.module_utils.libvirt_net.networks import NetworkRoom
@@ -29,6 +29,7 @@ class Libvirt:
     """As much of client.Networks as new networks need; C(most) is how many calls were there at once."""
 
     remote = unprivileged = False
+    system = True
     uri = "qemu:///system"
 
     def __init__(self, refuse=()):
@@ -174,13 +175,13 @@ def test_without_room_for_its_files_libvirt_is_not_asked(monkeypatch, check):
     """It would make running networks transient. net_plan, which is check mode, says so before a role has touched anything."""
     asked = []
 
-    def full(folder, sizes):
+    def full(folder, sizes, what):
         asked.append((folder, sizes))
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise CommandFailed(what)
 
-    monkeypatch.setattr(configuration.files, "claim_room", full)
+    monkeypatch.setattr(libvirt_files.files, "claim_room", full)
     libvirt = Libvirt()
-    with pytest.raises(CommandFailed, match="making room for 70 networks in /etc/libvirt/qemu/networks: No space left on device"):
+    with pytest.raises(CommandFailed, match="making room for 70 definitions in /etc/libvirt/qemu/networks"):
         converge(libvirt, 70, check=check)
     assert libvirt.calls == []
     [(folder, sizes)] = asked
@@ -190,8 +191,20 @@ def test_without_room_for_its_files_libvirt_is_not_asked(monkeypatch, check):
 def test_where_nothing_is_written_no_room_is_needed(monkeypatch):
     libvirt = Libvirt()
     converge(libvirt, 2)
-    monkeypatch.setattr(configuration.files, "claim_room", lambda folder, sizes: pytest.fail(f"{sizes}") if sizes else None)
+    monkeypatch.setattr(libvirt_files.files, "claim_room", lambda folder, sizes, what: pytest.fail(f"{sizes}") if sizes else None)
     assert not converge(libvirt, 2, links=own_links(2))["changed"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_what_a_read_only_disk_holds_is_not_stopped(monkeypatch, check):
+    libvirt = Libvirt()
+    converge(libvirt, 3)
+    calls = list(libvirt.calls)
+    monkeypatch.setattr(libvirt_files.files.os, "statvfs", lambda folder: types.SimpleNamespace(f_flag=os.ST_RDONLY))
+    with pytest.raises(CommandFailed, match=r"n0: /etc/libvirt/.*n0\.xml could not be changed: Read-only file system"):
+        converge(libvirt, 3, check=check, links=own_links(3), state="absent")
+    assert libvirt.calls == calls
+    assert not converge(libvirt, 3, links=own_links(3))["changed"]
 
 
 def own_links(count):

@@ -101,3 +101,24 @@ def test_a_disk_that_takes_nothing(host, modules, disk, snapshot, table, lan, na
         for command in case.after:
             host.run(command)
     table("disks that take nothing more", [f"{name:20} {case.module:16} {', '.join(ends)}: survived"])
+
+
+def test_a_guest_that_cannot_be_removed_goes_on(host, modules, disk, table):
+    """libvirt would have it stopped before it finds that out, and would have forgotten that it starts with the host."""
+    broken, mended = disk
+    absent = {"guests": [{"name": "fltvm", "state": "absent"}]}
+    state = "virsh -q domid fltvm; virsh dominfo fltvm | grep -i autostart"
+    try:
+        modules.run("guest_vm", guests=[{"name": "fltvm"}])
+        before = host.check_output(state)
+        broken("/etc read-only")
+        for check in (True, False):
+            told = modules("guest_vm", check=check, **absent)
+            assert told["failed"] and "fltvm.xml could not be changed: Read-only file system" in told["msg"]
+            assert host.check_output(state) == before
+        mended()
+        assert not modules.run("guest_vm", guests=[{"name": "fltvm"}])["changed"]
+    finally:
+        mended()
+        modules.run("guest_vm", **absent)
+    table("disks that take nothing more", [f"{'/etc read-only':20} {'guest_vm':16} error: survived"])

@@ -166,20 +166,3 @@ def test_what_somebody_took_apart_leaves_no_file(host, modules, port, how):
     assert host.check_output("ls /etc/systemd/network") == before and not host.interface("lnkbr0").exists
     assert not host.file("/var/lib/virtnet/baseline.json").exists
     assert not modules.run("host_bridge", bridges=[{"name": "lnkbr0", "state": "absent"}])["changed"]
-
-
-def test_one_that_somebody_deleted_is_made_anew(host, modules):
-    """Its files are there still, so nothing of them differs."""
-    wanted = [{"name": "lnkbr0", "addresses": ["10.88.9.1/24"]}, {"name": "lnkbr1", "stp": True}]
-    modules.run("host_bridge", bridges=wanted)
-    try:
-        for gone in ("lnkbr0", "lnkbr1", "lnkbr0 lnkbr1"):
-            host.run_test(f"for name in {gone}; do ip link del $name; done")
-            planned = modules.run("host_bridge", bridges=wanted, check=True)
-            result = modules.run("host_bridge", bridges=wanted)
-            assert {one["name"] for one in result["actions"] if one["op"] == "create"} == set(gone.split())
-            assert planned["actions"] == result["actions"] and planned["bridges"] == result["bridges"]
-            assert not modules.run("host_bridge", bridges=wanted)["changed"]
-            assert "10.88.9.1/24" in host.check_output("ip -br address show dev lnkbr0")
-    finally:
-        modules.run("host_bridge", bridges=[{"name": one["name"], "state": "absent"} for one in wanted])

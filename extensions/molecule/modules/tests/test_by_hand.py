@@ -67,24 +67,3 @@ def test_taken_over_without_a_loss_then_one_thing_changed(host, modules, by_hand
         one = by_hand[name][1]
         assert one.gone in " ".join(old - new) and one.come in " ".join(new - old), name
         assert after[name]["model_lacks"] == adopted[name]["model_lacks"], name
-
-
-@pytest.mark.parametrize(
-    ("module", "option", "folder", "item"),
-    [
-        ("virt_net_model", "networks", "/etc/libvirt/qemu/networks", {"model": "isolated", "subnets": ["10.77.231.0/24"]}),
-        ("guest_vm", "guests", "/etc/libvirt/qemu", {}),
-    ],
-)
-def test_a_link_that_an_autostart_has_left_is_not_in_the_way(host, modules, module, option, folder, item):
-    """Whose definition was removed by hand, say: libvirt's symlink(2) fails then."""
-    link = f"{folder}/autostart/left1.xml"
-    item = {"name": "left1", **item}
-    assert host.run(f"mkdir -p {folder}/autostart && ln -sf {folder}/left1.xml {link}").rc == 0
-    try:
-        assert modules.run(module, **{option: [item]})["changed"]
-        assert host.run(f"readlink -e {link}").stdout.strip() == f"{folder}/left1.xml"
-        assert not modules.run(module, **{option: [item]})["changed"]
-    finally:
-        modules.run(module, **{option: [{"name": "left1", "state": "absent"}]})
-    assert not host.file(link).exists

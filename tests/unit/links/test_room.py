@@ -1,0 +1,62 @@
+# Copyright (c) 2026, the virtnet.kvm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the rooms of links have in common: what a manager is given to make a link of, and what is looked at before all else."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+
+import pytest
+from ansible_collections.virtnet.kvm.plugins.module_utils import files
+from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import bridges
+from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Plan
+
+FOLDER = "/etc/systemd/network"
+TEXTS = {f"{FOLDER}/br0.link": "link", f"{FOLDER}/br0.netdev": "netdev", f"{FOLDER}/br0.network": "network"}
+
+
+class Manager:
+    """A manager that makes bridges of all files but C(.network), of which C(there) are written already."""
+
+    name, makes, moves = "networkd", ("bridge",), False
+
+    def __init__(self, there):
+        self.there, self.made = there, []
+
+    def own(self, name):
+        return dict(self.there)
+
+    def seeds(self, name, changes):
+        return {path: text for path, text in changes.items() if not path.endswith(".network")}
+
+    def make(self, seeds):
+        self.made.append(seeds)
+
+
+def room_and_op(there):
+    room = bridges.BridgeRoom(None, [], Manager(there))
+    item = SimpleNamespace(name="br0", option="bridges[0]")
+    op = room.op(item, None, {"type": "bridge", "made": True}, TEXTS, lines=(["link set dev br0 up"], []))
+    return room, op
+
+
+@pytest.mark.parametrize("count", range(len(TEXTS) + 1))
+def test_a_link_that_is_gone_is_made_of_all_its_files_whichever_are_there(count):
+    room, op = room_and_op(dict(list(TEXTS.items())[:count]))
+    assert len(op.args["files"]) == len(TEXTS) - count
+    room._queue = [op]
+    room._prepare(op)
+    assert room.manager.made == [{"br0": {path: text for path, text in TEXTS.items() if not path.endswith(".network")}}]
+
+
+def test_a_read_only_disk_is_told_before_a_link_is_touched(monkeypatch):
+    monkeypatch.setattr(files.os, "statvfs", lambda folder: SimpleNamespace(f_flag=os.ST_RDONLY))
+    room, op = room_and_op({})
+    with pytest.raises(CommandFailed, match=rf"br0: {FOLDER}/br0.link could not be changed: Read-only file system"):
+        room.finished(Plan({}), [op])
+    room, op = room_and_op(TEXTS)
+    assert room.finished(Plan({}), [op]).ops == [op]  # none of its files is to be changed
