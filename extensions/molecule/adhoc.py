@@ -23,8 +23,9 @@ from pathlib import Path
 #: What a call loads beside the command itself; not the callback `tree`, which looks where to write when it is imported.
 PRELOADED = (
     "ansible.cli.adhoc", "ansible.executor.task_queue_manager", "ansible.plugins.action.normal",
-    "ansible.plugins.callback.minimal", "ansible.plugins.connection.ssh", "ansible.plugins.inventory.yaml",
-    "ansible.plugins.shell.sh", "ansible.plugins.strategy.linear",
+    "ansible.plugins.callback.minimal", "ansible.plugins.connection.ssh", "ansible.plugins.inventory.auto",
+    "ansible.plugins.inventory.host_list", "ansible.plugins.inventory.ini", "ansible.plugins.inventory.script",
+    "ansible.plugins.inventory.yaml", "ansible.plugins.shell.sh", "ansible.plugins.strategy.linear",
 )  # fmt: skip
 
 

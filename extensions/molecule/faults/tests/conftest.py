@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 import pytest
+from direct_calls import DirectModules
 
 SNAPSHOT = Path(__file__).resolve().parents[2] / "files" / "host_snapshot.py"
 
@@ -30,6 +31,17 @@ def pytest_collection_modifyitems(config, items):
     chosen = [item for item in items if (item.originalname, item.callspec.id.partition("-")[2]) in SHORT]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
+
+
+@pytest.fixture(scope="module")
+def direct(host):
+    """What is unpacked once for all tests of a file."""
+    return DirectModules(host)
+
+
+@pytest.fixture
+def modules(direct):
+    return direct
 
 
 @pytest.fixture(scope="module")
