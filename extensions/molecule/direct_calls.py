@@ -32,6 +32,8 @@ class DirectModules(Modules):
         self.unpacked = {}
 
     def __call__(self, name, check=False, become=False, become_user="root", **arguments):
+        # As Modules: a module that is asked for nothing is asked with a default of its own.
+        arguments = arguments or {"uri": "qemu:///system"}
         if become:
             return super().__call__(name, check, become, become_user, **arguments)
         if name not in self.unpacked:

@@ -31,6 +31,8 @@ _VTYSH_CONF = "/etc/frr/vtysh.conf"
 _OLD = "/etc/frr/bgpd.conf"
 _RELOAD = ("/usr/lib/frr/frr-reload.py", "/usr/libexec/frr/frr-reload.py")
 _VTYSH = ("/usr/bin/vtysh", "/usr/sbin/vtysh")
+#: What vtysh says of daemons that are not there.
+_UNREACHED = "failed to connect to any daemons"
 #: For how long FRR may take to remove what it has put into the kernel.
 DEPARTURE_S = 5
 #: For how long a daemon may take to start.
@@ -116,9 +118,19 @@ class Frr:
 
         After any file but frr.conf the tool saves what runs, which costs people their comments.
         """
+        command = [_first(_RELOAD), "--reload", "--stdout", "--log-level", "error", CONF]
         with self._in_place_of_conf(text):
-            command = [_first(_RELOAD), "--reload", "--stdout", "--log-level", "error", CONF]
-            self._run(command, what="frr-reload.py", subject="FRR")
+            rc, out, err = self._run(command, check=False)
+            if rc and (_UNREACHED in err or self.running()[1] is None):
+                # It is just being restarted, by an upgrade, say.
+                self.wait_for_bgpd()
+                rc, out, err = self._run(command, check=False)
+        if rc:
+            told = _without_frames((err or out).strip())
+            raise CommandFailed(
+                f"frr-reload.py failed: {told or 'no message'}", "FRR", cure="See journalctl -u frr.", cmd=command, rc=rc,
+                stderr=told,
+            )
 
     def refilter(self, groups):
         """Have neighbours send and get their routes anew, without a new session: FRR does not look at changed lists by itself."""
@@ -241,6 +253,12 @@ class Frr:
             yield path
         finally:
             files.remove(path)
+
+
+def _without_frames(text):
+    """Return what a program of Python's says without where in its text that was: the last line of a traceback is the error."""
+    lines = text.splitlines()
+    return "\n".join(line for line in lines if not line.startswith(("Traceback (", "  ")))
 
 
 def _write(path, text):

@@ -312,6 +312,7 @@ class LinkRoom(engine.Room):
     def apply(self, op):
         if op.kind == "manager":
             (self.manager.restart if op.args["restart"] else self.manager.reload)(op.args["names"])
+            self._remove_again()
             return
         self._prepare(op)
         try:
@@ -328,6 +329,16 @@ class LinkRoom(engine.Room):
             elif op.name in self._failed:
                 self._forget(op)  # ip's own part is as it was
             raise
+
+    def _remove_again(self):
+        """Remove links that the manager has made anew: one that starts just then has read its files before they were gone.
+
+        It answers once it has made all of them. The next run could not tell such a link from somebody else's.
+        """
+        gone = [op for op in self._queue if op.args["after"] is None and self._seeds_back(op)]
+        back = [op.name for op in gone if os.path.exists(f"/sys/class/net/{op.name}")]
+        if back:
+            iproute2.batch(self.host, [f"link delete dev {name}" for name in back], "removing it again", back[0], force=True)
 
     def _prepare(self, op):
         """Do what the manager must know or do before ip(8); once for each operation."""

@@ -13,10 +13,12 @@ import pytest
 from ansible_collections.virtnet.kvm.plugins.module_utils import files
 from ansible_collections.virtnet.kvm.plugins.module_utils.errors import CommandFailed
 from ansible_collections.virtnet.kvm.plugins.module_utils.links import bridges
-from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Plan
+from ansible_collections.virtnet.kvm.plugins.module_utils.links import room as room_module
+from ansible_collections.virtnet.kvm.plugins.module_utils.plan import Op, Plan
 
 FOLDER = "/etc/systemd/network"
 TEXTS = {f"{FOLDER}/br0.link": "link", f"{FOLDER}/br0.netdev": "netdev", f"{FOLDER}/br0.network": "network"}
+BRIDGE = {"type": "bridge", "made": True}
 
 
 class Manager:
@@ -60,3 +62,19 @@ def test_a_read_only_disk_is_told_before_a_link_is_touched(monkeypatch):
         room.finished(Plan({}), [op])
     room, op = room_and_op(TEXTS)
     assert room.finished(Plan({}), [op]).ops == [op]  # none of its files is to be changed
+
+
+@pytest.mark.parametrize(("after", "there", "removed"), [(None, True, 1), (None, False, 0), (BRIDGE, True, 0)])
+def test_a_removed_link_that_the_manager_makes_anew_meanwhile_is_removed_again(monkeypatch, after, there, removed):
+    """systemd-networkd that is started just then has read the files that are gone now."""
+    batches = []
+    monkeypatch.setattr(room_module.iproute2, "batch", lambda _host, lines, *_rest, **_more: batches.append(lines))
+    monkeypatch.setattr(room_module.os.path, "exists", lambda _path: there)
+    room, _op = room_and_op(TEXTS)
+    room.manager.reload = lambda names: None
+    monkeypatch.setattr(room, "fields", ())
+    item, lines = SimpleNamespace(name="br0", option="bridges[0]"), (["link set dev br0 up"], [])
+    op = room.op(item, BRIDGE, after, TEXTS if after else {}, lines=lines)
+    room._queue = [op]
+    room.apply(Op("manager", "networkd", "reload", args={"names": ["br0"], "restart": False}))
+    assert batches == [["link delete dev br0"]] * removed
