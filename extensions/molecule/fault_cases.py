@@ -45,9 +45,10 @@ POLICY = [
     {"name": f"fp{number}", "model": model, "bridge": f"flp{number}", "addresses": [f"10.88.2{number}.1/24"], "dhcp": {}}
     for number, model in enumerate(("isolated", "routed", "nat"))
 ]
-#: A link of somebody else's, with a file of systemd-networkd.
+#: A link of somebody else's, with a file of systemd-networkd; the same one when it is made again after a boot.
 VETH = (
-    "ip link add fltveth type veth peer name fltvethp && ip link set fltvethp up && printf"
+    "ip link add fltveth address 02:00:00:00:88:01 type veth peer name fltvethp address 02:00:00:00:88:02"
+    " && ip link set fltvethp up && printf"
     " '[Match]\\nName=fltveth\\n\\n[Network]\\nAddress=10.88.50.1/24\\nIPv6AcceptRA=no\\n'"
     " > /etc/systemd/network/60-fltveth.network && networkctl reload && networkctl up fltveth && sleep 3"
 )

@@ -64,6 +64,7 @@ class LinkRoom(engine.Room):
         self._queue = []
         self._done = set()
         self._failed = {}
+        self._gone = set()
 
     def extra(self, after):
         if not self._guarded:
@@ -321,6 +322,7 @@ class LinkRoom(engine.Room):
             self._run_with_the_next(op)
             self._set_sysctls(op.args["sysctls"])
             self.manager.write(op.args["files"])
+            self._gone |= {op.name} if op.args["after"] is None and self._seeds_back(op) else set()
         except VirtnetError as error:
             if op.name in self._done:
                 self._done.discard(op.name)
@@ -335,8 +337,7 @@ class LinkRoom(engine.Room):
 
         It answers once it has made all of them. The next run could not tell such a link from somebody else's.
         """
-        gone = [op for op in self._queue if op.args["after"] is None and self._seeds_back(op)]
-        back = [op.name for op in gone if os.path.exists(f"/sys/class/net/{op.name}")]
+        back = sorted(name for name in self._gone if os.path.exists(f"/sys/class/net/{name}"))
         if back:
             iproute2.batch(self.host, [f"link delete dev {name}" for name in back], "removing it again", back[0], force=True)
 
@@ -382,6 +383,7 @@ class LinkRoom(engine.Room):
     def revert(self, op):
         if op.kind == "manager":
             return
+        self._gone.discard(op.name)
         try:
             self._revert(op)
         except VirtnetError:

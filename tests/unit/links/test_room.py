@@ -64,17 +64,32 @@ def test_a_read_only_disk_is_told_before_a_link_is_touched(monkeypatch):
     assert room.finished(Plan({}), [op]).ops == [op]  # none of its files is to be changed
 
 
-@pytest.mark.parametrize(("after", "there", "removed"), [(None, True, 1), (None, False, 0), (BRIDGE, True, 0)])
-def test_a_removed_link_that_the_manager_makes_anew_meanwhile_is_removed_again(monkeypatch, after, there, removed):
-    """systemd-networkd that is started just then has read the files that are gone now."""
+@pytest.mark.parametrize(
+    ("after", "there", "failing", "removed"),
+    [(None, True, False, 1), (None, False, False, 0), (BRIDGE, True, False, 0), (None, True, True, 0)],
+)
+def test_a_removed_link_that_the_manager_makes_anew_meanwhile_is_removed_again(monkeypatch, after, there, failing, removed):
+    """systemd-networkd that is started just then has read the files that are gone now; one that could not go stays."""
     batches = []
     monkeypatch.setattr(room_module.iproute2, "batch", lambda _host, lines, *_rest, **_more: batches.append(lines))
     monkeypatch.setattr(room_module.os.path, "exists", lambda _path: there)
     room, _op = room_and_op(TEXTS)
     room.manager.reload = lambda names: None
     monkeypatch.setattr(room, "fields", ())
-    item, lines = SimpleNamespace(name="br0", option="bridges[0]"), (["link set dev br0 up"], [])
-    op = room.op(item, BRIDGE, after, TEXTS if after else {}, lines=lines)
+    item = SimpleNamespace(name="br0", option="bridges[0]")
+    op = room.op(item, BRIDGE, after, TEXTS if after else {}, lines=(["first"], []), always=True)
     room._queue = [op]
+
+    def write(changes):
+        if failing and None in changes.values():
+            raise CommandFailed("no")
+
+    room.manager.write, room.manager.renew = write, lambda names: None
+    if failing:
+        with pytest.raises(CommandFailed):
+            room.apply(op)
+    else:
+        room.apply(op)
     room.apply(Op("manager", "networkd", "reload", args={"names": ["br0"], "restart": False}))
-    assert batches == [["link delete dev br0"]] * removed
+    assert batches[0] == ["first"]
+    assert [lines for lines in batches if lines != ["first"]] == [["link delete dev br0"]] * removed

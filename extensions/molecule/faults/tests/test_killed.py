@@ -27,8 +27,6 @@ LEVEL = "effect" if ALL else "op"
 MOST = 150
 #: After how many effects a host is killed.
 POWER_CUTS = (0, 1, 2, 3, 5, 8, 13, 21, 34)
-#: Those that need nothing made by hand, which a boot would take away.
-OVER_A_BOOT = [name for name, case in CASES.items() if not case.before]
 
 
 class Killer:
@@ -139,35 +137,45 @@ def one_step(case, number, modules, killer, snapshot, lan, before):
     return kills
 
 
-@pytest.mark.parametrize("case", OVER_A_BOOT)
-def test_with_the_host(host, modules, killer, snapshot, table, case):
+@pytest.mark.parametrize("case", CASES)
+def test_with_the_host(host, modules, killer, snapshot, table, lan, case):
     """Its power is cut in the middle of a call: what is there after the boot is whole, and the next run converges."""
     case = CASES[case]
+    steps, absent = [filled(one, lan) for one in case.steps], filled(case.absent, lan)
     lines = []
     lab(host, "reboot", host.backend.host)
-    killer.ready()
-    before = settled(snapshot)
+
+    def booted():
+        """Make what a boot has taken away: the killer's orders, and links that somebody has made by hand."""
+        killer.ready()
+        for command in case.before:
+            host.run_test(command)
+
+    booted()
     try:
-        for number, wanted in enumerate([*case.steps, case.absent]):
+        before = settled(snapshot)
+        for number, wanted in enumerate([*steps, absent]):
             kills = 0
             for after in POWER_CUTS:
-                for earlier in case.steps[:number] or [case.absent]:
+                for earlier in steps[:number] or [absent]:
                     modules.run(case.module, **earlier)
                 if not killer.run_with_host(case.module, after, **wanted):
                     break
                 kills += 1
-                killer.ready()
+                booted()
                 where = f"{case.module}, step {number + 1}, power cut after {after}"
                 result = modules(case.module, **wanted)
                 assert not result["failed"], f"{where}: {result['msg']}"
                 again = modules.run(case.module, **wanted)
                 assert not again["changed"], f"{where}: {again['actions']}"
-                taken_back(case, modules, case.absent)
+                taken_back(case, modules, absent)
                 assert left(before, snapshot) == [], where
             what = "absent" if number == len(case.steps) else f"step {number + 1}"
             lines.append(f"{case.module}, {what}: power cut {kills} times: survived")
-        taken_back(case, modules, case.absent)
+        taken_back(case, modules, absent)
         assert left(before, snapshot) == []
     finally:
-        modules(case.module, **case.absent)
+        modules(case.module, **absent)
+        for command in case.after:
+            host.run(command)
     table("power cut after effects", lines)
