@@ -31,11 +31,9 @@ class DirectModules(Modules):
         super().__init__(host)
         self.unpacked = {}
 
-    def __call__(self, name, check=False, become=False, become_user="root", **arguments):
-        # As Modules: a module that is asked for nothing is asked with a default of its own.
-        arguments = arguments or {"uri": "qemu:///system"}
-        if become:
-            return super().__call__(name, check, become, become_user, **arguments)
+    def call(self, name, arguments, check, options):
+        if options:
+            return super().call(name, arguments, check, options)
         if name not in self.unpacked:
             self.unpacked[name] = self.unpack(name, arguments)
         folder, settings = self.unpacked[name]
@@ -44,10 +42,7 @@ class DirectModules(Modules):
         execute = f"python3 AnsiballZ_{name}.py execute; exit $?"
         done = self.host.run(f"cd {folder} && cat > debug_dir/args <<'END'\n{wanted}\nEND\n{execute}")
         lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-        if not lines:
-            return {"rc": done.rc, "msg": done.stdout + done.stderr, "failed": True}
-        result = json.loads(lines[-1])
-        return dict(result, failed="msg" in result and "actions" not in result)
+        return json.loads(lines[-1]) if lines else {"rc": done.rc, "msg": done.stdout + done.stderr}
 
     def unpack(self, name, arguments):
         """Have the host keep what ansible(1) sends it; return its folder, and what Ansible says beside the arguments.
@@ -64,8 +59,6 @@ class DirectModules(Modules):
         said = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         moved = self.host.run(f"cd {folder} && mv */AnsiballZ_{name}.py . && python3 AnsiballZ_{name}.py explode")
         assert moved.rc == 0, said.stdout + said.stderr + moved.stderr
-        # What it says is where; it is beside the file.
-        self.host.run_test(f"cd {folder} && (test -d debug_dir || mv */debug_dir .)")
         told = json.loads(self.host.check_output(f"cat {folder}/debug_dir/args"))["ANSIBLE_MODULE_ARGS"]
         settings = {key: value for key, value in told.items() if key.startswith("_ansible_")}
         return folder, {**settings, "_ansible_keep_remote_files": False, "_ansible_tmpdir": None}

@@ -23,9 +23,13 @@ class Modules:
         # Testinfra cannot pass on that there are no arguments: the default of one, said.
         arguments = arguments or {"uri": "qemu:///system"}
         options = {"become": become, "become_user": become_user} if become else {}
-        result = self.host.ansible(f"virtnet.kvm.{name}", json.dumps(arguments), check=check, **options)
+        result = self.call(name, arguments, check, options)
         # testinfra keeps `failed` to itself; every success of ours has its plan, or the facts it was asked for.
         return dict(result, failed="msg" in result and "actions" not in result)
+
+    def call(self, name, arguments, check, options):
+        """Return what a module tells."""
+        return self.host.ansible(f"virtnet.kvm.{name}", json.dumps(arguments), check=check, **options)
 
     def run(self, name, **arguments):
         result = self(name, **arguments)

@@ -257,8 +257,11 @@ class Frr:
 
 def _without_frames(text):
     """Return what a program of Python's says without where in its text that was: the last line of a traceback is the error."""
-    lines = text.splitlines()
-    return "\n".join(line for line in lines if not line.startswith(("Traceback (", "  ")))
+    kept, inside = [], False
+    for line in text.splitlines():
+        inside = line.startswith("Traceback (") or (inside and line.startswith(" "))
+        kept += [] if inside else [line]
+    return "\n".join(kept)
 
 
 def _write(path, text):

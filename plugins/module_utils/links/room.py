@@ -64,6 +64,7 @@ class LinkRoom(engine.Room):
         self._queue = []
         self._done = set()
         self._failed = {}
+        #: links that went and that the manager had files of
         self._gone = set()
 
     def extra(self, after):
@@ -322,7 +323,8 @@ class LinkRoom(engine.Room):
             self._run_with_the_next(op)
             self._set_sysctls(op.args["sysctls"])
             self.manager.write(op.args["files"])
-            self._gone |= {op.name} if op.args["after"] is None and self._seeds_back(op) else set()
+            if op.args["after"] is None and self._seeds_back(op):
+                self._gone.add(op.name)
         except VirtnetError as error:
             if op.name in self._done:
                 self._done.discard(op.name)

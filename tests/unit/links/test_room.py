@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from types import SimpleNamespace
 
@@ -65,31 +66,32 @@ def test_a_read_only_disk_is_told_before_a_link_is_touched(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("after", "there", "failing", "removed"),
-    [(None, True, False, 1), (None, False, False, 0), (BRIDGE, True, False, 0), (None, True, True, 0)],
-)
-def test_a_removed_link_that_the_manager_makes_anew_meanwhile_is_removed_again(monkeypatch, after, there, failing, removed):
+    ("after", "there", "fate", "removed"),
+    [
+        (None, True, "goes", 1), (None, False, "goes", 0), (BRIDGE, True, "goes", 0), (None, True, "cannot go", 0),
+        (None, True, "is put back", 0),
+    ],
+)  # fmt: skip
+def test_a_removed_link_that_the_manager_makes_anew_meanwhile_is_removed_again(monkeypatch, after, there, fate, removed):
     """systemd-networkd that is started just then has read the files that are gone now; one that could not go stays."""
     batches = []
     monkeypatch.setattr(room_module.iproute2, "batch", lambda _host, lines, *_rest, **_more: batches.append(lines))
     monkeypatch.setattr(room_module.os.path, "exists", lambda _path: there)
     room, _op = room_and_op(TEXTS)
-    room.manager.reload = lambda names: None
     monkeypatch.setattr(room, "fields", ())
     item = SimpleNamespace(name="br0", option="bridges[0]")
     op = room.op(item, BRIDGE, after, TEXTS if after else {}, lines=(["first"], []), always=True)
     room._queue = [op]
 
     def write(changes):
-        if failing and None in changes.values():
+        if fate == "cannot go" and None in changes.values():
             raise CommandFailed("no")
 
-    room.manager.write, room.manager.renew = write, lambda names: None
-    if failing:
-        with pytest.raises(CommandFailed):
-            room.apply(op)
-    else:
+    room.manager.write, room.manager.renew, room.manager.reload = write, lambda names: None, lambda names: None
+    with pytest.raises(CommandFailed) if fate == "cannot go" else contextlib.nullcontext():
         room.apply(op)
+    if fate == "is put back":
+        room.revert(op)
     room.apply(Op("manager", "networkd", "reload", args={"names": ["br0"], "restart": False}))
     assert batches[0] == ["first"]
     assert [lines for lines in batches if lines != ["first"]] == [["link delete dev br0"]] * removed

@@ -34,14 +34,9 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture(scope="module")
-def direct(host):
-    """What is unpacked once for all tests of a file."""
+def modules(host):
+    """In the place of all scenarios': what is unpacked on the host serves all tests of a file."""
     return DirectModules(host)
-
-
-@pytest.fixture
-def modules(direct):
-    return direct
 
 
 @pytest.fixture(scope="module")

@@ -151,8 +151,8 @@ def test_with_the_host(host, modules, killer, snapshot, table, lan, case):
         for command in case.before:
             host.run_test(command)
 
-    booted()
     try:
+        booted()
         before = settled(snapshot)
         for number, wanted in enumerate([*steps, absent]):
             kills = 0
