@@ -139,8 +139,9 @@ options:
       - For how many seconds at most, for all guests together.
       - A Debian with cloud-init and without KVM needs about 40 seconds of a processor of its own to its addresses, and
         several on few processors share them. Give templates V(600) where there is no KVM.
+      - A dozen built-in guests that boot without KVM on two processors, beside other work, took more than V(120).
     type: int
-    default: 120
+    default: 300
   uri:
     description: URI of the libvirt daemon.
     type: str
@@ -446,7 +447,7 @@ def main():
             "accelerator": {"type": "str", "choices": ["auto", "kvm", "tcg"], "default": "auto"},
             "restart": {"type": "bool", "default": False},
             "wait": {"type": "str", "choices": ["address", "agent", "none"], "default": "address"},
-            "wait_timeout": {"type": "int", "default": 120},
+            "wait_timeout": {"type": "int", "default": 300},
             "uri": {"type": "str", "default": "qemu:///system"},
         },
         supports_check_mode=True,
