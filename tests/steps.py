@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The steps of `make test`, one after another, each with its log in .build/logs; a failure does not stop the others.
+"""The steps of `make test`, each with its log in .build/logs; a failure does not stop the others.
 
-Static checks run beside the building of the lab's host image and beside what runs on the lab's hosts, which runs one after
-another. The lab is removed at the end, however that comes. The last line counts tests: pytest's and testinfra's, sanity's,
-Molecule's actions; every other check is one.
+Static checks run one after another, beside the building of the lab's host image and beside what runs on hosts. Of that, one step
+at a time runs in each of two labs, if the machine has room for two. They are removed at the end, however that comes. The last
+line counts tests: pytest's and testinfra's, sanity's, Molecule's actions; every other check is one.
 """
 
 from __future__ import annotations
@@ -65,14 +65,16 @@ def all_steps() -> list[Step]:
             run = functools.partial(hosts.molecule, scenario=name)
             long = name in hosts.LONG_SCENARIOS
             says, limit = f"scenario {name} on the hosts", hosts.LIMITS.get(name, 1500)
-            steps.append(Step(f"molecule-{name}", says, run, 300, ("molecule",), full=long, lab=True, limit=limit))
+            cost = hosts.COSTS.get(name, 300)
+            steps.append(Step(f"molecule-{name}", says, run, cost, ("molecule",), full=long, lab=True, limit=limit))
             files = [path.stem for path in sorted(folder.parent.glob("tests/test_*.py"))] if name in hosts.PARTED else [""]
             for file in files if name in hosts.MATRICES else []:
                 run = functools.partial(hosts.molecule, scenario=name, whole=True, file=file)
                 says, limit = f"the whole matrix of scenario {name}" + (f", {file}.py" if file else ""), hosts.MATRICES[name]
                 step = "-".join(["matrix", name, *filter(None, [file.removeprefix("test_")])])
                 groups = ("molecule", f"matrix-{name}") if file else ("molecule",)
-                steps.append(Step(step, says, run, limit // 2 // len(files), groups, full=True, lab=True, limit=limit))
+                cost = hosts.COSTS.get(step, limit // 2 // len(files))
+                steps.append(Step(step, says, run, cost, groups, full=True, lab=True, limit=limit))
     if any((ROOT / "tests/integration").glob("**/test_*.py")):
         steps.append(Step("integration", "tests/integration on the hosts", hosts.lab_tests, 120, ("lab",), lab=True, limit=1500))
     steps.append(Step("lab-down", "remove the hosts, look for leftovers", hosts.lab_down, 15, ("lab",), lab=True, limit=300))
@@ -150,6 +152,7 @@ def main() -> int:
     parser.add_argument("--shard", type=shard, metavar="i/n", help="the i-th of n parts")
     parser.add_argument("--resume", action="store_true", help="leave out what passed before with the same files")
     parser.add_argument("--keep-lab", action="store_true", help="leave the test lab up at the end, begin with it if it is up")
+    parser.add_argument("--labs", type=int, choices=(1, 2), help="how many labs the scenarios share (else what fits)")
     parser.add_argument("--minutes", type=float, default=0, metavar="N", help="begin nothing new after that, end what runs then")
     parser.add_argument("--lines", type=int, default=40, metavar="N", help="how much of a failed step's log to show")
     options = parser.parse_args()
@@ -160,6 +163,10 @@ def main() -> int:
     if options.keep:
         hosts.keeping.set()
     steps = choose(options)
+    on_hosts = [step for step in steps if step.name not in hosts.INFRASTRUCTURE and step.lab]
+    # What is measured or kept is of one lab.
+    if len(on_hosts) > 1 and not (options.keep_lab or options.keep or options.coverage):
+        hosts.labs += [f"{hosts.LAB}{number}" for number in range(2, (options.labs or hosts.labs_that_fit()) + 1)]
     if options.quick:
         quick = functools.partial(static.units, workers=os.cpu_count() or 1)
         steps = [dataclasses.replace(step, run=quick) if step.name == "units" else step for step in steps]

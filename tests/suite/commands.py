@@ -110,11 +110,12 @@ def alive(pid: int) -> bool:
 
 
 class Log:
-    """A step's log file, and the commands that write to it."""
+    """A step's log file, and the commands that write to it; `lab` is the one on whose hosts the step runs, if on any."""
 
-    def __init__(self, name: str, deadline: float) -> None:
+    def __init__(self, name: str, deadline: float, lab: str = LAB) -> None:
         self.path = LOGS / f"{name}.log"
         self.deadline = deadline
+        self.lab = lab
         self.handle = self.path.open("wb")
 
     def write(self, text: str) -> None:
@@ -137,8 +138,8 @@ class Log:
             raise StepFailedError("interrupted")
         self.write("$ " + " ".join(map(str, argv)))
         process = subprocess.Popen(
-            list(map(str, argv)), cwd=cwd, env=environment() | (env or {}), stdin=subprocess.DEVNULL,
-            stdout=self.handle, stderr=subprocess.STDOUT, start_new_session=True,
+            list(map(str, argv)), cwd=cwd, env=environment() | {"VIRTNET_TEST_LAB": self.lab} | (env or {}),
+            stdin=subprocess.DEVNULL, stdout=self.handle, stderr=subprocess.STDOUT, start_new_session=True,
         )
         running.add(process)
         try:
@@ -166,7 +167,6 @@ def environment() -> dict[str, str]:
     env["ANSIBLE_LOCAL_TEMP"] = str(BUILD / "ansible-tmp")
     env["PYTHONDONTWRITEBYTECODE"] = "1"
     env["NO_COLOR"] = env["ANSIBLE_NOCOLOR"] = "1"
-    env["VIRTNET_TEST_LAB"] = LAB
     # With PYTHONUNBUFFERED Python reads what Ansible pipes to it byte by byte: seconds a task on connection local.
     for name in ("ANSIBLE_INVENTORY", "FORCE_COLOR", "PY_COLORS", "ANSIBLE_FORCE_COLOR", "PYTHONUNBUFFERED"):
         env.pop(name, None)

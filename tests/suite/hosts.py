@@ -62,8 +62,23 @@ PARTED = frozenset({"faults"})
 # what is between two hosts.
 ONE_HOST = {"bridged": "kvm2", "routed": "kvm1"}
 
-# Scenarios with a lab of their own, whose hosts stand in their vars/hosts.yml (variables of the role lab_hosts).
-OWN_LAB = f"{LAB}own"
+# Seconds on two processors, where a scenario's are not the usual 300, or those of a part of a matrix not one part of half of its
+# limit: the dearest begins first, so that no lab waits for another at the end.
+COSTS = {
+    "article": 600, "bridged": 250, "contract": 70, "faults": 140, "four_models": 370, "guard": 380, "kvm_host": 40,
+    "managers": 400, "modules": 485, "readme": 900, "routed": 400, "vlans": 1800,
+    "matrix-faults-daemons": 800, "matrix-faults-disks": 1500, "matrix-faults-killed": 3600, "matrix-faults-long_life": 480,
+    "matrix-faults-security": 200, "matrix-faults-together": 200, "matrix-faults-uplink": 200,
+}
+
+
+def own_lab(lab: str = LAB) -> str:
+    """The lab of a scenario that has hosts of its own, which stand in its vars/hosts.yml (variables of the role lab_hosts).
+
+    `lab` is the shared one whose turn it is.
+    """
+    return f"{lab}own"
+
 
 # Scenarios after which the hosts are not as before, through no fault of ours: the next one gets new ones.
 USED_UP = frozenset({"foreign"})
@@ -84,8 +99,13 @@ INFRASTRUCTURE = ("lab-image", "lab-up", "lab-down")
 measured: list[int] = []
 
 
-# A scenario that failed may have left the hosts in any state: the next one gets new ones.
-spoilt = threading.Event()
+# The labs whose hosts the scenarios share, each of which has one scenario at a time: a scenario mostly waits, for guests to boot
+# and for SSH, so that two take the processors that one leaves idle.
+labs: list[str] = [LAB]
+# Memory that a lab with its guests may take, MiB.
+LAB_MIB = 6144
+# A scenario that failed may have left the hosts of its lab in any state: the next one gets new ones.
+spoilt: set[str] = set()
 # With --keep they are for somebody to look at, and nothing runs on them any more.
 keeping = threading.Event()
 kept: list[str] = []
@@ -129,17 +149,27 @@ def lab_program(*arguments: str, lab: str = LAB) -> list[str]:
 
 def labs_of(steps: Iterable[Step]) -> set[str]:
     """The labs that such steps boot hosts in."""
-    labs = set()
+    found = set()
     for step in steps:
         own = (SCENARIOS / step.name.removeprefix("molecule-") / "vars" / "hosts.yml").is_file()
-        labs |= {LAB} if step.lab else set()
-        labs |= ({OWN_LAB} if own else set()) | ({NEW_LAB} if step.name == "newcomer" else set())
-    return labs
+        found |= set(labs) if step.lab else set()
+        found |= ({own_lab(lab) for lab in labs} if own else set()) | ({NEW_LAB} if step.name == "newcomer" else set())
+    return found
 
 
-def molecule_environment(scenario: str) -> dict[str, str]:
+def labs_that_fit(most: int = 2) -> int:
+    """How many labs this machine has processors and free memory for, one at least."""
+    meminfo = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    free_mib = int(meminfo["MemAvailable"].split()[0]) // 1024
+    return max(1, min(most, os.cpu_count() or 1, free_mib // LAB_MIB))
+
+
+def molecule_environment(scenario: str, lab: str = LAB) -> dict[str, str]:
     """A folder of its own for each scenario: with a shared one Molecule prepares only the first."""
-    return {"MOLECULE_EPHEMERAL_DIRECTORY": str(BUILD / "molecule" / LAB / scenario)}
+    folder = BUILD / "molecule" / lab / scenario
+    folder.mkdir(parents=True, exist_ok=True)
+    # Where the labs' playbooks write their proof: scenarios of two labs run side by side.
+    return {"MOLECULE_EPHEMERAL_DIRECTORY": str(folder), "PWD": str(folder)}
 
 
 def lab_image(log: Log) -> None:
@@ -148,15 +178,21 @@ def lab_image(log: Log) -> None:
 
 
 def lab_up(log: Log, anew: bool = True) -> None:
-    """Boot the hosts; `anew` without what an earlier run that was killed has left on them, its networks and all."""
+    """Boot the hosts of all shared labs."""
+    for lab in labs:
+        boot(log, lab, anew)
+
+
+def boot(log: Log, lab: str, anew: bool = True) -> None:
+    """Boot the hosts of a lab; `anew` without what an earlier run that was killed has left on them, its networks and all."""
     if anew:
-        log.command(*lab_program("down"))
+        log.command(*lab_program("down", lab=lab))
     # What Molecule remembers is of that run, too.
-    shutil.rmtree(BUILD / "molecule" / LAB, ignore_errors=True)
-    log.command("molecule", "create", "-s", "default", env=molecule_environment("default"))
+    shutil.rmtree(BUILD / "molecule" / lab, ignore_errors=True)
+    log.command("molecule", "create", "-s", "default", env=molecule_environment("default", lab) | {"VIRTNET_TEST_LAB": lab})
 
 
-def keep(scenario: str, lab: str = LAB) -> None:
+def keep(scenario: str, lab: str) -> None:
     """Leave the hosts of a scenario that failed as they are, if that was asked for; say how to get at them."""
     if keeping.is_set() and not kept:
         kept.append(
@@ -169,18 +205,18 @@ def molecule(log: Log, scenario: str, whole: bool = False, file: str = "") -> Co
     hosts = SCENARIOS / scenario / "vars" / "hosts.yml"
     if hosts.is_file():
         return molecule_with_own_lab(log, scenario, hosts)
-    if spoilt.is_set():
-        lab_up(log)
-        spoilt.clear()
-    env = molecule_environment(scenario)
+    if log.lab in spoilt:
+        boot(log, log.lab)
+        spoilt.discard(log.lab)
+    env = molecule_environment(scenario, log.lab)
     if scenario in FROM_ARTIFACT:
         install(log)
         env["ANSIBLE_COLLECTIONS_PATH"] = str(INSTALLED)
     if whole:
         env |= {"VIRTNET_TEST_MATRIX": "whole", "VIRTNET_TEST_FILE": file}
     elif scenario in ONE_HOST:
-        env["VIRTNET_TEST_INVENTORY"] = inventory_with(ONE_HOST[scenario])
-    hosts_measured = host_coverage.Hosts(LAB, BUILD, [sys.executable, "-m", "pip"]) if measured else None
+        env["VIRTNET_TEST_INVENTORY"] = inventory_with(ONE_HOST[scenario], log.lab)
+    hosts_measured = host_coverage.Hosts(log.lab, BUILD, [sys.executable, "-m", "pip"]) if measured else None
     if hosts_measured and scenario in REMAKES_HOSTS:
         hosts_measured = hosts_measured.leave_alone()
     if hosts_measured:
@@ -190,16 +226,16 @@ def molecule(log: Log, scenario: str, whole: bool = False, file: str = "") -> Co
         measured.append(hosts_measured.fetch())
         log.write(f"measured on hosts: {measured[-1]} runs of modules")
     if counts.failed:
-        evidence(scenario)
-        keep(scenario)
+        evidence(log, scenario, log.lab)
+        keep(scenario, log.lab)
     if counts.failed or scenario in USED_UP:
-        spoilt.set()
+        spoilt.add(log.lab)
     return counts
 
 
-def inventory_with(host: str) -> str:
+def inventory_with(host: str, lab: str) -> str:
     """Write the lab's inventory with one of its KVM hosts only, beside it; return the file's name."""
-    folder = Path("/var/lib/virtnet-lab") / LAB
+    folder = Path("/var/lib/virtnet-lab") / lab
     tree = yaml.safe_load((folder / "inventory.yml").read_text())
     hosts = tree["all"]["children"]["kvm_hosts"]["hosts"]
     tree["all"]["children"]["kvm_hosts"]["hosts"] = {host: hosts[host]}
@@ -210,26 +246,28 @@ def inventory_with(host: str) -> str:
 
 def molecule_with_own_lab(log: Log, scenario: str, hosts: Path) -> Counts:
     """Run a scenario on hosts of its own, which are there for it alone; the shared ones stay up, and idle."""
-    log.command(*lab_program("down", lab=OWN_LAB))
+    own = own_lab(log.lab)
+    log.command(*lab_program("down", lab=own))
+    shutil.rmtree(BUILD / "molecule" / own, ignore_errors=True)
     # Molecule has the scenario 'default' make the hosts, which reads who they are.
-    env = molecule_environment(scenario) | {"VIRTNET_TEST_LAB": OWN_LAB, "VIRTNET_TEST_HOSTS": str(hosts)}
-    shutil.rmtree(env["MOLECULE_EPHEMERAL_DIRECTORY"], ignore_errors=True)
+    env = molecule_environment(scenario, own) | {"VIRTNET_TEST_LAB": own, "VIRTNET_TEST_HOSTS": str(hosts)}
     try:
         log.command("molecule", "create", "-s", "default", env=env)
         counts = run_scenario(log, scenario, env)
         if counts.failed:
-            evidence(scenario, OWN_LAB)
-            keep(scenario, OWN_LAB)
+            evidence(log, scenario, own)
+            keep(scenario, own)
     finally:
         if not kept:
-            log.command(*lab_program("down", lab=OWN_LAB), check=False, at_least=120)
-    left = [] if kept else leftovers(OWN_LAB)
+            log.command(*lab_program("down", lab=own), check=False, at_least=120)
+    left = [] if kept else leftovers(own)
     log.write("\n".join(left) or "nothing is left")
     return counts + Counts(int(not left), int(bool(left)))
 
 
 def run_scenario(log: Log, scenario: str, env: dict[str, str]) -> Counts:
-    report = JUNIT / f"molecule-{scenario}.xml"
+    # Two parts of one scenario's matrix may run side by side.
+    report = JUNIT / f"{log.path.stem}.xml"
     report.unlink(missing_ok=True)
     env = env | {"PYTEST_ADDOPTS": f"--junit-xml={report} -o junit_family=xunit2"}
     status = log.command("molecule", "test", "-s", scenario, "--destroy=never", env=env, check=False)
@@ -249,7 +287,7 @@ def run_scenario(log: Log, scenario: str, env: dict[str, str]) -> Counts:
     return counts
 
 
-def evidence(scenario: str, lab: str = LAB) -> None:
+def evidence(log: Log, scenario: str, lab: str) -> None:
     """Keep, and print, what the hosts are like now that a scenario has failed on them; SSH may be what failed."""
     status = lab_program("status", lab=lab)
     listing = subprocess.run(status, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
@@ -258,7 +296,7 @@ def evidence(scenario: str, lab: str = LAB) -> None:
         name, kind = line.split()[:2]
         if kind != "kvm":
             continue
-        path = LOGS / f"evidence-{scenario}-{name}.log"
+        path = LOGS / f"evidence-{log.path.stem.removeprefix('molecule-')}-{name}.log"
         with path.open("wb") as handle, contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(
                 lab_program("exec", name, "--", "bash", "-c", script, lab=lab), check=False, stdin=subprocess.DEVNULL,
@@ -269,7 +307,7 @@ def evidence(scenario: str, lab: str = LAB) -> None:
 
 
 def lab_tests(log: Log) -> Counts:
-    inventory = f"/var/lib/virtnet-lab/{LAB}/inventory.yml"
+    inventory = f"/var/lib/virtnet-lab/{log.lab}/inventory.yml"
     return pytest_step(log, "integration", "-q", "tests/integration", env={"VIRTNET_LAB_INVENTORY": inventory})
 
 
@@ -291,10 +329,14 @@ def leftovers(name: str) -> list[str]:
 
 
 def lab_down(log: Log) -> None:
-    if (SCENARIOS / "default" / "destroy.yml").is_file() and not stopping.is_set():
-        log.command("molecule", "destroy", "-s", "default", env=molecule_environment("default"), check=False)
-    log.command(*lab_program("down"))
-    shutil.rmtree(BUILD / "molecule" / LAB, ignore_errors=True)
-    left = leftovers(LAB)
+    """Remove the hosts of all shared labs; raise if anything of them is left."""
+    left = []
+    for lab in labs:
+        if (SCENARIOS / "default" / "destroy.yml").is_file() and not stopping.is_set():
+            env = molecule_environment("default", lab) | {"VIRTNET_TEST_LAB": lab}
+            log.command("molecule", "destroy", "-s", "default", env=env, check=False)
+        log.command(*lab_program("down", lab=lab))
+        shutil.rmtree(BUILD / "molecule" / lab, ignore_errors=True)
+        left += leftovers(lab)
     if left:
         raise StepFailedError("the lab left something behind:\n" + "\n".join(left))

@@ -2,20 +2,22 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The steps one after another; those that need no host beside the others."""
+"""The steps: those that need no host one after another, beside them those on hosts, one at a time in each lab."""
 
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
 import json
 import signal
 import subprocess
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from suite.commands import LAB, LOGS, STATE, Counts, Log, Step, StepFailedError, fingerprint, running, stop, stopping
-from suite.hosts import INFRASTRUCTURE, kept, lab_program, labs_of, measured, print_coverage
+from suite.hosts import INFRASTRUCTURE, kept, lab_program, labs, labs_of, measured, print_coverage
 from suite.report import gist, tables
 
 
@@ -26,6 +28,7 @@ class Runner:
         self.results: dict[str, Counts] = {}
         self.gists: dict[str, list[str]] = {}
         self.current: dict[str, tuple[float, Log]] = {}
+        self.threads = ThreadPoolExecutor(1 + len(labs))
         self.lock = threading.Lock()
         self.end = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
         self.fingerprint = fingerprint()
@@ -50,11 +53,11 @@ class Runner:
         took = "" if seconds is None else f"{seconds:6.1f} s"
         print(f"[{number:2}/{len(self.steps)}] {step.name:<16} {end:<7} {took:>9}  {detail}".rstrip(), flush=True)
 
-    def one(self, step: Step) -> Counts:
+    def one(self, step: Step, lab: str = LAB) -> Counts:
         if stopping.is_set() and step.name != "lab-down":
             return Counts()
         began = time.monotonic()
-        log = Log(step.name, min(began + step.limit, max(self.end, began + 60)))
+        log = Log(step.name, min(began + step.limit, max(self.end, began + 60)), lab)
         with self.lock:
             self.current[step.name] = (began, log)
         trouble = ""
@@ -84,20 +87,46 @@ class Runner:
         return counts
 
     def lane(self, steps: list[Step]) -> None:
-        broken = False
+        """Run steps that need no hosts, or boot them or remove them, one after another."""
         for step in steps:
             if kept and step.lab:
-                with self.lock:
-                    self.results[step.name] = Counts(skipped=1)
-                    self.say(step, "left", "the hosts are kept")
-                continue
-            if broken and step.name != "lab-down":
-                with self.lock:
-                    self.results[step.name] = Counts(failed=1)
-                    self.say(step, "FAILED", "the lab is not up")
-                continue
-            counts = self.one(step)
-            broken = broken or (step.name in {"lab-image", "lab-up"} and bool(counts.failed))
+                self.leave_out(step, Counts(skipped=1), "left", "the hosts are kept")
+            else:
+                self.one(step)
+
+    def leave_out(self, step: Step, counts: Counts, end: str, why: str) -> None:
+        with self.lock:
+            self.results[step.name] = counts
+            self.say(step, end, why)
+
+    def on_hosts(self, steps: list[Step]) -> None:
+        """Run steps on the shared labs, one at a time in each, the dearest first; wait for the last one."""
+        queue = collections.deque(sorted(steps, key=lambda step: -step.cost) if len(labs) > 1 else steps)
+
+        def work(lab: str) -> None:
+            while True:
+                try:
+                    step = queue.popleft()
+                except IndexError:
+                    return
+                if kept and step.lab:
+                    self.leave_out(step, Counts(skipped=1), "left", "the hosts are kept")
+                else:
+                    self.one(step, lab)
+
+        self.wait_for([self.threads.submit(work, lab) for lab in labs])
+
+    @staticmethod
+    def wait_for(futures: list[Future[None]]) -> None:
+        """Wait so that an interruption comes through; raise what one of them ended with, a fault of this program."""
+        for future in futures:
+            while not future.done():
+                with contextlib.suppress(TimeoutError):
+                    future.exception(0.2)
+        for future in futures:
+            future.result()
+        if stopping.is_set():
+            raise KeyboardInterrupt
 
     def heartbeat(self, done: threading.Event) -> None:
         while not done.wait(30):
@@ -118,28 +147,25 @@ class Runner:
                 todo.append(step)
         if not any(step.lab and step.name not in INFRASTRUCTURE for step in todo) and not self.options.only:
             todo = [step for step in todo if step.name not in INFRASTRUCTURE]
-        beside = [step for step in todo if step.name == "lab-image"]
         static = [step for step in todo if not step.lab and step.name != "newcomer"]
-        rest = [step for step in todo if step not in beside and step not in static]
+        first, last = ([step for step in todo if step.name in names] for names in (("lab-image", "lab-up"), ("lab-down",)))
+        rest = [step for step in todo if step not in [*static, *first, *last]]
         done = threading.Event()
         threading.Thread(target=self.heartbeat, args=(done,), daemon=True).start()
         try:
-            image = threading.Thread(target=self.lane, args=(beside,), daemon=True)
-            image.start()
-            checks = threading.Thread(target=self.lane, args=(static,), daemon=True)
-            checks.start()
-            # The hosts mostly wait, for guests to boot and for SSH: the longer checks go on beside them.
-            while image.is_alive():
-                image.join(0.2)
-            if any(self.results[step.name].failed for step in beside):
-                for step in rest:
-                    if step.name not in {"lab-down", "newcomer"}:
-                        self.results[step.name] = Counts(failed=1)
-                        self.say(step, "FAILED", "there is no host image")
-                rest = [step for step in rest if step.name in {"lab-down", "newcomer"}]
-            self.lane(rest)
-            while checks.is_alive():
-                checks.join(0.2)
+            checks = self.threads.submit(self.lane, static)
+            broken = ""
+            for step in first:
+                if broken:
+                    self.leave_out(step, Counts(failed=1), "FAILED", broken)
+                elif self.one(step).failed:
+                    broken = {"lab-image": "there is no host image", "lab-up": "the lab is not up"}[step.name]
+            for step in [step for step in rest if broken and step.lab]:
+                self.leave_out(step, Counts(failed=1), "FAILED", broken)
+                rest.remove(step)
+            self.on_hosts(rest)
+            self.lane(last)
+            self.wait_for([checks])
         except KeyboardInterrupt:
             stopping.set()
             print("\ninterrupted: ending what runs, removing the lab", flush=True)
@@ -148,7 +174,7 @@ class Runner:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
             for lab in labs_of(todo):
-                if lab != LAB or not self.options.keep_lab:
+                if lab not in labs or not self.options.keep_lab:
                     subprocess.run(lab_program("down", lab=lab), check=False, stdin=subprocess.DEVNULL)
             return 130
         finally:

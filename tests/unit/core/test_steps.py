@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -115,8 +116,73 @@ def test_kept_hosts_run_nothing_more(tmp_path, capsys, monkeypatch):
         ([("units", False)], set()),
         ([("newcomer", False)], {hosts.NEW_LAB}),
         ([("molecule-nat", True), ("lab-down", True)], {hosts.LAB}),
-        ([("molecule-multi_host", True)], {hosts.LAB, hosts.OWN_LAB}),
+        ([("molecule-multi_host", True)], {hosts.LAB, hosts.own_lab()}),
     ],
 )
 def test_all_labs_that_an_interrupted_run_may_have_up(steps, labs):
     assert hosts.labs_of(commands.Step(name, "", lambda log: None, 1, lab=lab) for name, lab in steps) == labs
+
+
+@pytest.fixture
+def two_labs(tmp_path, monkeypatch):
+    """A runner of steps for two labs; what is remembered and logged is the test's own."""
+    monkeypatch.setattr(commands, "LOGS", tmp_path)
+    monkeypatch.setattr(runner, "STATE", tmp_path / "state.json")
+    hosts.labs.append("second")
+    options = argparse.Namespace(minutes=0, resume=False, only=["x"], lines=5, keep_lab=False)
+    yield lambda *steps: runner.Runner(list(steps), options)
+    hosts.labs.remove("second")
+
+
+def test_two_labs_have_one_step_each_at_a_time_the_dearest_first(two_labs):
+    ran = []
+    both = threading.Barrier(2, timeout=60)
+
+    def step(name, cost):
+        def run(log):
+            ran.append(name)
+            both.wait()
+            ran.append(log.lab)
+            both.wait()
+            return commands.Counts(1)
+
+        return commands.Step(f"molecule-{name}", "", run, cost, lab=True)
+
+    assert two_labs(step("a", 1), step("b", 3), step("c", 2), step("d", 4)).run() == 0
+    labs = {hosts.LAB, "second"}
+    assert [set(ran[place : place + 2]) for place in (0, 2, 4, 6)] == [{"b", "d"}, labs, {"a", "c"}, labs]
+
+
+def test_a_lab_whose_scenario_failed_is_booted_anew_and_no_other(two_labs, monkeypatch):
+    booted = []
+    monkeypatch.setattr(hosts, "boot", lambda log, lab: booted.append(lab))
+    monkeypatch.setattr(hosts, "evidence", lambda log, scenario, lab: None)
+    monkeypatch.setattr(hosts, "run_scenario", lambda log, scenario, env: commands.Counts(failed=int(scenario == "one")))
+    for lab, scenario in ((hosts.LAB, "one"), ("second", "two"), ("second", "three"), (hosts.LAB, "four"), (hosts.LAB, "five")):
+        hosts.molecule(commands.Log(f"molecule-{scenario}", 0, lab), scenario)
+    assert booted == [hosts.LAB]
+    assert not hosts.spoilt
+
+
+def test_without_hosts_what_needs_none_runs_all_the_same(two_labs, capsys):
+    def fails(log):
+        raise commands.StepFailedError("no such image")
+
+    def step(name, run, lab):
+        return commands.Step(name, "", run, 1, lab=lab)
+
+    ran = []
+    steps = [step("lab-up", fails, True), step("molecule-nat", lambda log: ran.append("nat"), True)]
+    steps += [step("newcomer", lambda log: ran.append("newcomer"), False), step("lab-down", lambda log: ran.append("down"), True)]
+    assert two_labs(*steps).run() == 1
+    assert ran == ["newcomer", "down"]
+    assert "molecule-nat     FAILED             the lab is not up" in capsys.readouterr().out
+
+
+def test_a_fault_of_the_runner_itself_is_not_a_run_that_passed(two_labs):
+    def fault(log):
+        raise ZeroDivisionError
+
+    steps = [commands.Step(f"molecule-{name}", "", run, 1, lab=True) for name, run in (("a", fault), ("b", lambda log: None))]
+    with pytest.raises(ZeroDivisionError):
+        two_labs(*steps).run()
