@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 from controllers import controller, open_change, said, until
 from lab_side import console, lab, look
+from module_calls import Modules
 
 IN = {"bridges": [{"name": "fltbr8", "ports": ["eth0"], "take_over": True}]}
 OUT = {"bridges": [{"name": "fltbr8", "state": "absent"}]}
@@ -16,6 +17,12 @@ UNITS = {"networkd": "systemd-networkd", "NetworkManager": "NetworkManager"}
 FAULTS = {"restarted": "systemctl restart", "killed": "systemctl kill -s KILL"}
 #: After how many seconds of the open change it happens.
 MOMENTS = (0, 0.5, 1)
+
+
+@pytest.fixture(scope="module")
+def modules(host):
+    """In the place of this scenario's: a change of the uplink is confirmed by the controller's half of the call."""
+    return Modules(host)
 
 
 @pytest.fixture(scope="module", params=UNITS)
