@@ -80,8 +80,8 @@ def own_lab(lab: str = LAB) -> str:
     return f"{lab}own"
 
 
-# Scenarios after which the hosts are not as before, through no fault of ours: the next one gets new ones.
-USED_UP = frozenset({"foreign"})
+# Steps after which the hosts are not as before, through no fault of ours: the next one gets new ones.
+USED_UP = frozenset({"molecule-foreign", "matrix-faults-uplink"})
 
 # Scenarios that make the hosts anew for their tests, which are not measured then (--coverage).
 REMAKES_HOSTS = frozenset({"managers"})
@@ -228,7 +228,7 @@ def molecule(log: Log, scenario: str, whole: bool = False, file: str = "") -> Co
     if counts.failed:
         evidence(log, scenario, log.lab)
         keep(scenario, log.lab)
-    if counts.failed or scenario in USED_UP:
+    if counts.failed or log.path.stem in USED_UP:
         spoilt.add(log.lab)
     return counts
 

@@ -161,7 +161,9 @@ def test_a_lab_whose_scenario_failed_is_booted_anew_and_no_other(two_labs, monke
     for lab, scenario in ((hosts.LAB, "one"), ("second", "two"), ("second", "three"), (hosts.LAB, "four"), (hosts.LAB, "five")):
         hosts.molecule(commands.Log(f"molecule-{scenario}", 0, lab), scenario)
     assert booted == [hosts.LAB]
-    assert not hosts.spoilt
+    hosts.molecule(commands.Log("matrix-faults-uplink", 0, "second"), "six")
+    assert hosts.spoilt == {"second"}
+    hosts.spoilt.clear()
 
 
 def test_without_hosts_what_needs_none_runs_all_the_same(two_labs, capsys):
