@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,16 @@ ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / "benchmarks" / "peers"
 OUT = ROOT / ".build" / "bench"
 WATCH = PEERS / "processes.py"
+
+
+def end_as_asked():
+    """Have a signal that ends this program do so from within, so that the lab is taken down; Python does that for SIGINT only."""
+
+    def ended(number, _frame):
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, ended)
 
 
 class Lab:
@@ -51,8 +62,8 @@ class Lab:
     @contextlib.contextmanager
     def there(self, keep=False):
         """Have the lab up, and take it down in the end, unless it is to be kept."""
-        self.up()
         try:
+            self.up()
             yield self
         finally:
             if not keep:
