@@ -56,6 +56,8 @@ class Runner:
     def one(self, step: Step, lab: str = LAB) -> Counts:
         if stopping.is_set() and step.name != "lab-down":
             return Counts()
+        if kept and step.lab:
+            return self.leave_out(step, Counts(skipped=1), "left", "the hosts are kept")
         began = time.monotonic()
         log = Log(step.name, min(began + step.limit, max(self.end, began + 60)), lab)
         with self.lock:
@@ -87,17 +89,15 @@ class Runner:
         return counts
 
     def lane(self, steps: list[Step]) -> None:
-        """Run steps that need no hosts, or boot them or remove them, one after another."""
+        """Run steps that need no hosts, or remove them, one after another."""
         for step in steps:
-            if kept and step.lab:
-                self.leave_out(step, Counts(skipped=1), "left", "the hosts are kept")
-            else:
-                self.one(step)
+            self.one(step)
 
-    def leave_out(self, step: Step, counts: Counts, end: str, why: str) -> None:
+    def leave_out(self, step: Step, counts: Counts, end: str, why: str) -> Counts:
         with self.lock:
             self.results[step.name] = counts
             self.say(step, end, why)
+        return counts
 
     def on_hosts(self, steps: list[Step]) -> None:
         """Run steps on the shared labs, one at a time in each, the dearest first; wait for the last one."""
@@ -109,10 +109,7 @@ class Runner:
                     step = queue.popleft()
                 except IndexError:
                     return
-                if kept and step.lab:
-                    self.leave_out(step, Counts(skipped=1), "left", "the hosts are kept")
-                else:
-                    self.one(step, lab)
+                self.one(step, lab)
 
         self.wait_for([self.threads.submit(work, lab) for lab in labs])
 

@@ -153,8 +153,10 @@ def test_two_labs_have_one_step_each_at_a_time_the_dearest_first(two_labs):
     assert [set(ran[place : place + 2]) for place in (0, 2, 4, 6)] == [{"b", "d"}, labs, {"a", "c"}, labs]
 
 
-def test_a_lab_whose_scenario_failed_is_booted_anew_and_no_other(two_labs, monkeypatch):
+def test_a_lab_whose_scenario_failed_is_booted_anew_and_no_other(two_labs, tmp_path, monkeypatch):
     booted = []
+    # Molecule's folders of the labs that this may run beside are not the test's.
+    monkeypatch.setattr(hosts, "BUILD", tmp_path)
     monkeypatch.setattr(hosts, "boot", lambda log, lab: booted.append(lab))
     monkeypatch.setattr(hosts, "evidence", lambda log, scenario, lab: None)
     monkeypatch.setattr(hosts, "run_scenario", lambda log, scenario, env: commands.Counts(failed=int(scenario == "one")))
